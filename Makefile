@@ -1,0 +1,51 @@
+# make demo | test | check | bench, each on a machine with nothing but Python >= 3.11 and make
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test test-all check bench train docs constraints clean
+
+demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
+	$(BIN)/vitanexus demo
+
+test: $(VENV)/.installed-dev ## the whole test suite, slow proofs small
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
+	$(BIN)/pytest
+
+check: $(VENV)/.installed-dev ## lint, format, types, import rule, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/vitanexus docs --check
+
+bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
+	$(BIN)/python -m benchmarks.run
+
+train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
+	$(BIN)/vitanexus train base-risk --data $(DATA)
+
+docs: $(VENV)/.installed-dev ## write docs/events.md and docs/tables.md from the record tables
+	$(BIN)/vitanexus docs
+
+constraints: $(VENV)/.installed-dev ## pin what the ranges of pyproject.toml resolve to today
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	    --no-emit-index-url --no-header --no-annotate -o constraints.txt
+
+$(VENV)/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+$(VENV)/.installed-local: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local,dev]'
+	touch $@ $(VENV)/.installed-local
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

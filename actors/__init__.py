@@ -1,0 +1,1 @@
+"""Ray actors and tasks: member shards, the outbox relay, training."""

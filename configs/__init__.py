@@ -1,0 +1,1 @@
+"""Configuration data: TOML and YAML files, read through importlib.resources."""

@@ -1,0 +1,1 @@
+"""Values of the field: members, events, claims, metrics. No input or output."""

@@ -1,0 +1,45 @@
+"""Errors of VitaNexus: one root, one subclass an area. Each docstring says what the operator should do."""
+
+
+class VitaNexusError(Exception):
+    """Anything VitaNexus refuses or cannot do. The message names the field or part, its value, and the next step."""
+
+
+class InvalidRecordError(VitaNexusError):
+    """A record cannot be used. Correct the named field at its source and send the record again.
+
+    `reason` is a stable machine-readable code, `field` the path of the offending field ("" for the whole record).
+    """
+
+    def __init__(self, reason: str, field: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+
+
+class SourceError(VitaNexusError):
+    """A source file is missing or is not what its name promises. Check the path and the file's header line."""
+
+
+class StorageError(VitaNexusError):
+    """PostgreSQL refused or is away. Check `vitanexus status` and the server's log, then try again."""
+
+
+class LeaseLostError(StorageError):
+    """Another owner holds the partition. The process that sees this must exit at once: it has been fenced."""
+
+
+class StreamError(VitaNexusError):
+    """The broker is away, or its log no longer holds the offsets we stand at. Check the broker and its retention."""
+
+
+class ModelError(VitaNexusError):
+    """A model file is missing, damaged or of another format. Train it again with `vitanexus train`."""
+
+
+class SettingsError(VitaNexusError):
+    """A setting is missing or malformed. Correct the named VITANEXUS_ variable or the line of configs/*.toml."""
+
+
+class StackError(VitaNexusError):
+    """A part of the local stack did not start or has died. Read the log file the message names."""

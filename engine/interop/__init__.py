@@ -1,0 +1,1 @@
+"""Foreign formats in, events out: Fitabase, LifeSnaps, Tuva."""

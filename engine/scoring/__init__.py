@@ -1,0 +1,1 @@
+"""Health scoring: base risk, vital signs, behaviour, score and risk factors."""

@@ -1,0 +1,1 @@
+"""PostgreSQL and TimescaleDB: schema, migrations, COPY writers, queries."""

@@ -1,0 +1,1 @@
+"""Monte Carlo of the risk pool. Knows neither Ray nor I/O."""
