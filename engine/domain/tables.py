@@ -1,0 +1,238 @@
+"""Every table of the database as a record table. DDL, numpy columns, COPY writers, queries and docs derive from these."""
+
+from engine.domain.events import EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
+from engine.domain.records import (
+    Column,
+    Record,
+    blob,
+    day,
+    document,
+    flag,
+    instant,
+    real,
+    text,
+    texts,
+    whole,
+)
+
+
+def amount(name: str, doc: str) -> Column:
+    """An exact amount of dollars as Decimal with two places, for results that people file and sign."""
+    return Column(name, "O", "numeric(16,2)", doc, unit="USD")
+
+
+MEMBERS = Record(
+    "members",
+    "One row a member, as the latest enrolment event left it.",
+    (
+        text("member_id", "Member"),
+        day("birth_date", "Date of birth"),
+        text("sex", "Sex for clinical and actuarial tables", choices=("female", "male")),
+        text("region", "Census region of residence", choices=REGIONS),
+        text("line_of_business", "Market the policy is filed in", choices=LINES_OF_BUSINESS),
+        text("policy_id", "Policy"),
+        text("cohort_id", "Rating cohort of the policy"),
+        flag("active", "False from the termination of the policy"),
+        day("effective_date", "First day the latest change holds"),
+        whole("partition", "Partition that owns the member", sql="smallint"),
+        instant("updated_at", "When the row was written", default="now()"),
+    ),
+    key=("member_id",),
+    indexes=(("cohort_id",),),
+)
+POLICIES = Record(
+    "policies",
+    "One row a policy.",
+    (
+        text("policy_id", "Policy"),
+        text("line_of_business", "Market the policy is filed in", choices=LINES_OF_BUSINESS),
+        text("cohort_id", "Rating cohort"),
+    ),
+    key=("policy_id",),
+)
+PROVIDERS = Record(
+    "providers",
+    "One row a billing provider seen on a claim.",
+    (text("provider_id", "NPI"), day("first_service", "Earliest service date seen")),
+    key=("provider_id",),
+)
+SCORES = Record(
+    "scores",
+    "Score history: one row each time a member is scored. The newest row of a member has the highest `seq`.",
+    (
+        text("member_id", "Member"),
+        instant("as_of", "Event time of the latest event the score knows of"),
+        real("score", "Health score: 1 healthiest to 100, a percentile of predicted risk", low=1, high=100),
+        text("category", "Risk category", choices=("Low", "Moderate", "High", "Critical")),
+        real("predicted_cost", "Predicted cost of the next year", unit="USD"),
+        real("cost_lower_90", "Lower end of the 90 % prediction interval", unit="USD"),
+        real("cost_upper_90", "Upper end of the 90 % prediction interval", unit="USD"),
+        whole("news2", "NEWS2 aggregate of the vital signs of the last 24 h", sql="smallint", nullable=True),
+        texts("components", "Component models that took part"),
+        document("risk_factors", "Ranked risk factors with direction and size in dollars a year"),
+        texts("interventions", "Recommended interventions of the catalogue, most valuable first"),
+        text("model_version", "Version of the models and rules"),
+        whole("partition", "Partition of the member", sql="smallint"),
+        whole("seq", "Number of the commit that scored the member, increasing within the partition"),
+        instant("scored_at", "When the row was written", default="now()"),
+    ),
+    time="as_of",
+    indexes=(("member_id", "seq"),),
+)
+PARTITION_LEASES = Record(
+    "partition_leases",
+    "Who owns a partition. A commit holds the row with the owner's token; a lost token fences the former owner.",
+    (
+        whole("partition", "Partition", sql="smallint"),
+        text("owner", "Name of the owning shard"),
+        text("token", "Random token of this tenure"),
+        instant("expires_at", "From when another owner may take over"),
+    ),
+    key=("partition",),
+)
+PARTITION_OFFSETS = Record(
+    "partition_offsets",
+    "Where each topic partition stands, and what became of its events: next_offset - first_offset = "
+    "applied + duplicates + dead_letters + gaps.",
+    (
+        text("topic", "Topic"),
+        whole("partition", "Partition", sql="smallint"),
+        whole("first_offset", "First offset ever consumed"),
+        whole("next_offset", "Next offset to consume"),
+        whole("applied", "Events applied"),
+        whole("duplicates", "Events already applied before"),
+        whole("dead_letters", "Events refused with a reason"),
+        whole("gaps", "Offsets that hold no event: control records and compacted ones"),
+        text("cluster_id", "Cluster the offsets belong to"),
+        text("topic_id", "Topic id the offsets belong to"),
+        instant("updated_at", "When the row was written", default="now()"),
+    ),
+    key=("topic", "partition"),
+)
+PARTITION_COMMITS = Record(
+    "partition_commits",
+    "The commits since the last snapshot of a partition: replay follows the same batch boundaries.",
+    (
+        whole("partition", "Partition", sql="smallint"),
+        whole("seq", "Number of the commit"),
+        document("offsets", "Next offset of each topic after the commit"),
+    ),
+    key=("partition", "seq"),
+)
+MEMBER_STATE = Record(
+    "member_state",
+    "The latest columnar snapshot of each partition, with the offsets it stands at.",
+    (
+        whole("partition", "Partition", sql="smallint"),
+        whole("seq", "Commit the snapshot was taken in"),
+        document("offsets", "Next offset of each topic at the snapshot"),
+        instant("watermark", "Latest event time applied", nullable=True),
+        text("model_version", "Version of the models and rules the scores in it come from"),
+        whole("members", "Members in it"),
+        blob("payload", "Columns of the state, numpy npz"),
+        instant("taken_at", "When the row was written", default="now()"),
+    ),
+    key=("partition",),
+)
+DEAD_LETTERS = Record(
+    "dead_letters",
+    "Events that cannot be used, with the reason. Payloads are kept up to a cap.",
+    (
+        text("topic", "Topic"),
+        whole("partition", "Partition", sql="smallint"),
+        whole("kafka_offset", "Offset"),
+        text("reason", "Stable code of the reason"),
+        text("field", "Offending field, empty for the whole record"),
+        text("message", "What is wrong, with the value"),
+        blob("payload", "The event's first bytes"),
+        whole("payload_bytes", "Full size of the event", unit="bytes"),
+        instant("recorded_at", "When the row was written", default="now()"),
+    ),
+    key=("topic", "partition", "kafka_offset"),
+)
+OUTBOX = Record(
+    "outbox",
+    "Messages that wait for the relay; a row is deleted once the broker has acknowledged it.",
+    (
+        Column("id", "i8", "bigint", "Order of publication", default="identity"),
+        text("topic", "Topic to publish to"),
+        text("message_key", "Kafka key"),
+        document("payload", "The message"),
+        instant("created_at", "When the row was written", default="clock_timestamp()"),
+    ),
+    key=("id",),
+)
+SIMULATION_RUNS = Record(
+    "simulation_runs",
+    "One row a simulation job.",
+    (
+        text("run_id", "Identifier of the run"),
+        text("kind", "What was simulated, such as reserve or ibnr"),
+        document("spec", "The frozen specification"),
+        whole("seed", "Seed of the counter-based generator"),
+        whole("scenarios", "Number of scenarios"),
+        text("engine_version", "Version of VitaNexus"),
+        instant("started_at", "When it began", default="now()"),
+        instant("finished_at", "When it ended", nullable=True),
+    ),
+    key=("run_id",),
+)
+SIMULATION_RESULTS = Record(
+    "simulation_results",
+    "The measures of a run, each with its standard error.",
+    (
+        text("run_id", "Run"),
+        text("measure", "Name of the measure, such as mean, VaR or TVaR"),
+        real("level", "Probability level of a quantile measure; -1 where there is none"),
+        real("value", "The estimate", unit="USD"),
+        real("standard_error", "Standard error of the estimate", unit="USD"),
+    ),
+    key=("run_id", "measure", "level"),
+)
+PREMIUM_RECOMMENDATIONS = Record(
+    "premium_recommendations",
+    "Filing recommendations for cohorts, with every factor that made them.",
+    (
+        text("recommendation_id", "Identifier of the recommendation"),
+        text("cohort_id", "Cohort it is for"),
+        text("line_of_business", "Market", choices=LINES_OF_BUSINESS),
+        day("effective_date", "First day the premium would hold"),
+        amount("base_premium", "Premium a member a month before the change"),
+        amount("recommended_premium", "Premium a member a month after the change"),
+        document("factors", "Inputs and factors as exact decimals"),
+        flag("rate_review", "True where the change needs a rate review"),
+        instant("created_at", "When the row was written", default="now()"),
+    ),
+    key=("recommendation_id",),
+    indexes=(("cohort_id",),),
+)
+MODEL_REGISTRY = Record(
+    "model_registry",
+    "The fitted models this database has scores of.",
+    (
+        text("name", "Model"),
+        text("version", "Version"),
+        text("sha256", "Digest of the model files"),
+        document("card", "Model card: data, metrics, features"),
+        instant("registered_at", "When the row was written", default="now()"),
+    ),
+    key=("name", "version"),
+)
+TABLES: tuple[Record, ...] = (
+    MEMBERS,
+    POLICIES,
+    PROVIDERS,
+    *(kind.stored for kind in EVENT_KINDS),
+    SCORES,
+    PARTITION_LEASES,
+    PARTITION_OFFSETS,
+    PARTITION_COMMITS,
+    MEMBER_STATE,
+    DEAD_LETTERS,
+    OUTBOX,
+    SIMULATION_RUNS,
+    SIMULATION_RESULTS,
+    PREMIUM_RECOMMENDATIONS,
+    MODEL_REGISTRY,
+)
+TABLE: dict[str, Record] = {record.name: record for record in TABLES}

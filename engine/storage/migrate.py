@@ -1,0 +1,56 @@
+"""Applies the Alembic migrations to a database."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from engine.errors import StorageError
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+_LOCK = 0x7661_6E79
+
+
+def core_url(url: str) -> str:
+    """The PostgreSQL URL in SQLAlchemy's form, through psycopg 3."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres") or not separator:
+        raise StorageError(f"postgres URL {url.split('@')[-1]!r} must begin with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def migrate(url: str) -> tuple[str | None, str | None]:
+    """Brings the database at `url` to the newest revision; returns the revision before and after.
+
+    Idempotent; an advisory lock makes concurrent callers take turns. Raises StorageError when the server is away.
+    """
+    engine = sa.create_engine(core_url(url), poolclass=sa.NullPool)
+    config = _config()
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            before = MigrationContext.configure(connection).get_current_revision()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            after = MigrationContext.configure(connection).get_current_revision()
+    except sa.exc.OperationalError as error:
+        raise StorageError(f"cannot migrate: PostgreSQL does not answer: {error.orig}") from error
+    finally:
+        engine.dispose()
+    return before, after
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """True where the database stands at the newest revision."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == head

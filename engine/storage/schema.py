@@ -1,0 +1,130 @@
+"""DDL from the record tables, for plain PostgreSQL and for TimescaleDB, and the same tables for SQLAlchemy Core.
+
+A time series is a hypertable where the TimescaleDB extension is installed, and a table partitioned by month with a BRIN
+index on its time otherwise. Both take the same COPY and answer the same queries.
+"""
+
+from collections.abc import Iterable
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.dialects import postgresql
+
+from engine.domain.records import Column, Record
+from engine.domain.tables import TABLES
+
+SERIES_MARK = "/* time series: {} */"
+_PARTITION_LOCK = 0x7661_6E78
+_SA_TYPES: dict[str, sa.types.TypeEngine[object]] = {
+    "text": sa.Text(),
+    "bigint": sa.BigInteger(),
+    "integer": sa.Integer(),
+    "smallint": sa.SmallInteger(),
+    "double precision": sa.Double(),
+    "boolean": sa.Boolean(),
+    "timestamptz": sa.DateTime(timezone=True),
+    "date": sa.Date(),
+    "text[]": postgresql.ARRAY(sa.Text()),
+    "jsonb": postgresql.JSONB(),
+    "bytea": sa.LargeBinary(),
+    "numeric(16,2)": sa.Numeric(16, 2),
+}
+
+
+def _core_table(record: Record, metadata: sa.MetaData) -> sa.Table:
+    columns = [sa.Column(c.name, _SA_TYPES[c.sql], primary_key=c.name in record.key) for c in record]
+    return sa.Table(record.name, metadata, *columns)
+
+
+METADATA = sa.MetaData()
+CORE: dict[str, sa.Table] = {record.name: _core_table(record, METADATA) for record in TABLES}
+"""SQLAlchemy Core tables by name, for queries. DDL is not taken from them."""
+
+
+def _column_ddl(column: Column) -> str:
+    words = [f'"{column.name}"', column.sql]
+    if column.default == "identity":
+        words.append("GENERATED ALWAYS AS IDENTITY")
+    elif column.default:
+        words.append(f"DEFAULT {column.default}")
+    if not column.nullable:
+        words.append("NOT NULL")
+    if column.choices and column.name not in ("metric", "unit", "test"):
+        choices = ", ".join(f"'{choice}'" for choice in column.choices)
+        words.append(f'CHECK ("{column.name}" IN ({choices}))')
+    return " ".join(words)
+
+
+def table_ddl(record: Record) -> list[str]:
+    """Statements that create `record`; a time series carries a mark which `apply` turns into either back end's form."""
+    lines = [f"    {_column_ddl(column)}" for column in record]
+    if record.key:
+        lines.append("    PRIMARY KEY ({})".format(", ".join(f'"{name}"' for name in record.key)))
+    mark = f" {SERIES_MARK.format(record.time)}" if record.time else ""
+    statements = ["CREATE TABLE {} (\n{}\n){}".format(record.name, ",\n".join(lines), mark)]
+    for index in record.indexes:
+        columns = ", ".join(f'"{name}"' for name in index)
+        statements.append(f"CREATE INDEX {record.name}_{'_'.join(index)}_idx ON {record.name} ({columns})")
+    return statements
+
+
+def baseline() -> str:
+    """The whole schema as one script, statements separated by semicolons at line ends."""
+    return ";\n\n".join(statement for record in TABLES for statement in table_ddl(record)) + ";\n"
+
+
+def has_timescale(connection: sa.Connection) -> bool:
+    """True where the TimescaleDB extension is installed in this database."""
+    return bool(connection.scalar(sa.text("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")))
+
+
+def apply(connection: sa.Connection, script: str) -> None:
+    """Runs a script of `table_ddl` statements on the back end this database has."""
+    timescale = has_timescale(connection)
+    head, _, tail = SERIES_MARK.partition("{}")
+    for statement in filter(None, (part.strip() for part in script.split(";\n"))):
+        if head not in statement:
+            connection.execute(sa.text(statement))
+            continue
+        body, _, rest = statement.partition(head)
+        time = rest.removesuffix(tail)
+        name = body.split()[2]
+        if timescale:
+            connection.execute(sa.text(body))
+            connection.execute(
+                sa.text("SELECT create_hypertable(CAST(:name AS regclass), by_range(:time, INTERVAL '1 month'))"),
+                {"name": name, "time": time},
+            )
+        else:
+            connection.execute(sa.text(f'{body} PARTITION BY RANGE ("{time}")'))
+            connection.execute(sa.text(f'CREATE INDEX {name}_{time}_brin ON {name} USING brin ("{time}")'))
+
+
+def ensure_months(connection: psycopg.Connection[tuple[object, ...]], table: str, months: Iterable[int]) -> None:
+    """Creates the monthly partitions of a plain time series; months count from 1970-01. No effect on a hypertable.
+
+    Runs in transactions of its own before the data's: creating a partition locks the parent, and two shards that
+    hold rows of it would wait for each other. An advisory lock makes concurrent callers take turns.
+    """
+    for month in months:
+        year, rest = divmod(month, 12)
+        following_year, following_rest = divmod(month + 1, 12)
+        name = f"{table}_{1970 + year:04d}_{rest + 1:02d}"
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
+            partitioned = connection.execute(
+                "SELECT 1 FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)", (table,)
+            ).fetchone()
+            if partitioned is None:
+                return
+            connection.execute(
+                sql.SQL(
+                    "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})"
+                ).format(
+                    sql.Identifier(name),
+                    sql.Identifier(table),
+                    sql.Literal(f"{1970 + year:04d}-{rest + 1:02d}-01 00:00:00+00"),
+                    sql.Literal(f"{1970 + following_year:04d}-{following_rest + 1:02d}-01 00:00:00+00"),
+                )
+            )

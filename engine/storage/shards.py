@@ -1,0 +1,258 @@
+"""The durable side of a member shard: leases, recovery, and the one transaction that commits a batch."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import psycopg
+from psycopg.rows import TupleRow
+
+from engine.domain.batch import PartitionCommit, Recovered, Rows, TopicIdentity
+from engine.domain.tables import TABLE
+from engine.errors import LeaseLostError, StorageError
+from engine.storage import schema
+from engine.storage.copy import copy_rows, encode
+
+OUTBOX_CHANNEL = "vitanexus_outbox"
+_UPSERTS = {
+    "members": """
+        INSERT INTO members AS m SELECT * FROM batch_members
+        ON CONFLICT (member_id) DO UPDATE SET birth_date = excluded.birth_date, sex = excluded.sex,
+            region = excluded.region, line_of_business = excluded.line_of_business, policy_id = excluded.policy_id,
+            cohort_id = excluded.cohort_id, active = excluded.active, effective_date = excluded.effective_date,
+            partition = excluded.partition, updated_at = now()
+    """,
+    "policies": """
+        INSERT INTO policies SELECT DISTINCT ON (policy_id) * FROM batch_policies ORDER BY policy_id
+        ON CONFLICT (policy_id) DO UPDATE SET line_of_business = excluded.line_of_business,
+            cohort_id = excluded.cohort_id
+    """,
+    "providers": """
+        INSERT INTO providers AS p SELECT provider_id, min(first_service) FROM batch_providers
+        GROUP BY provider_id ORDER BY provider_id
+        ON CONFLICT (provider_id) DO UPDATE SET first_service = LEAST(p.first_service, excluded.first_service)
+    """,
+}
+
+
+class ShardStore:
+    """One connection of one shard. Guarantees: `commit` is atomic, and refused when another owner took a lease.
+
+    Not safe for concurrent use: a shard's loop is its only user.
+    """
+
+    def __init__(self, url: str, owner: str, lease_seconds: float) -> None:
+        self._url = url
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+        self._token = str(uuid.uuid4())
+        self._months: dict[str, set[int]] = {}
+        self._connection = self._connect()
+
+    def _connect(self) -> psycopg.Connection[TupleRow]:
+        try:
+            return psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._owner)
+        except psycopg.OperationalError as error:
+            raise StorageError(f"PostgreSQL does not answer {self._owner}: {error}") from error
+
+    def reconnect(self) -> None:
+        """A new connection in place of a broken one; the token stays, so the leases do."""
+        self._connection.close()
+        self._connection = self._connect()
+
+    def close(self) -> None:
+        """Closes the connection; the leases stay until they expire or are released."""
+        self._connection.close()
+
+    def acquire(self, partitions: Sequence[int]) -> list[int]:
+        """Takes the leases that are free, expired, or held under this owner's own name by a former process.
+
+        Returns the partitions now held. A former process of the same name is fenced by the new token.
+        """
+        with self._connection.transaction():
+            rows = self._connection.execute(
+                """
+                INSERT INTO partition_leases AS l (partition, owner, token, expires_at)
+                SELECT p, %(owner)s, %(token)s, now() + make_interval(secs => %(ttl)s)
+                FROM unnest(%(partitions)s::smallint[]) AS p ORDER BY p
+                ON CONFLICT (partition) DO UPDATE SET owner = excluded.owner, token = excluded.token,
+                    expires_at = excluded.expires_at
+                WHERE l.owner = excluded.owner OR l.expires_at < now()
+                RETURNING partition
+                """,
+                {"owner": self._owner, "token": self._token, "ttl": self._lease_seconds, "partitions": list(partitions)},
+            ).fetchall()
+        return sorted(row[0] for row in rows)
+
+    def _hold(self, cursor: psycopg.Cursor[TupleRow], partitions: Sequence[int]) -> None:
+        held = cursor.execute(
+            "SELECT partition FROM partition_leases WHERE partition = ANY(%s) AND token = %s ORDER BY partition FOR UPDATE",
+            (list(partitions), self._token),
+        ).fetchall()
+        if len(held) != len(partitions):
+            lost = sorted(set(partitions) - {row[0] for row in held})
+            raise LeaseLostError(f"{self._owner} no longer holds the lease of partitions {lost}: it must exit")
+        cursor.execute(
+            "UPDATE partition_leases SET expires_at = now() + make_interval(secs => %s) WHERE partition = ANY(%s)",
+            (self._lease_seconds, list(partitions)),
+        )
+
+    def renew(self, partitions: Sequence[int]) -> None:
+        """Extends the leases of an idle shard. Raises LeaseLostError where another owner has one."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._hold(cursor, partitions)
+
+    def release(self, partitions: Sequence[int]) -> None:
+        """Gives the leases back, so that another owner need not wait for their expiry."""
+        self._connection.execute(
+            "DELETE FROM partition_leases WHERE partition = ANY(%s) AND token = %s", (list(partitions), self._token)
+        )
+
+    def recover(self, partition: int) -> Recovered:
+        """Where the partition stands: snapshot, the commits after it, and the logs its offsets belong to."""
+        state = self._connection.execute(
+            "SELECT seq, offsets, payload, model_version FROM member_state WHERE partition = %s", (partition,)
+        ).fetchone()
+        seq, offsets, payload, model_version = state or (0, {}, None, "")
+        commits = self._connection.execute(
+            "SELECT offsets FROM partition_commits WHERE partition = %s AND seq > %s ORDER BY seq", (partition, seq)
+        ).fetchall()
+        identities = self._connection.execute(
+            "SELECT topic, cluster_id, topic_id FROM partition_offsets WHERE partition = %s", (partition,)
+        ).fetchall()
+        return Recovered(
+            partition,
+            seq + len(commits),
+            payload,
+            offsets,
+            tuple(row[0] for row in commits),
+            model_version,
+            {topic: TopicIdentity(cluster, identity) for topic, cluster, identity in identities},
+        )
+
+    def known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Of the (source, event_id) keys, those already stored in `table`, with the Kafka offset they came from."""
+        if not keys:
+            return {}
+        rows = self._connection.execute(
+            f"SELECT source, event_id, kafka_offset FROM {TABLE[table].name} JOIN unnest(%s::text[], %s::text[]) "
+            "AS k(s, e) ON source = k.s AND event_id = k.e",
+            ([key[0] for key in keys], [key[1] for key in keys]),
+        ).fetchall()
+        return {(source, event_id): offset for source, event_id, offset in rows}
+
+    def commit(self, batches: Sequence[PartitionCommit], identities: Mapping[str, TopicIdentity]) -> None:
+        """Commits the batches of several partitions in one transaction, in this order:
+
+        1. lock the lease rows under our token; a missing one raises LeaseLostError and nothing is written
+        2. upsert members, policies, providers
+        3. COPY readings, claims, labs, fills, reports, enrolment changes, scores
+        4. COPY dead letters and the outbox; the relay is notified at COMMIT
+        5. offsets with counts, cluster and topic id; the commit's boundary
+        6. the snapshot where due, which makes the boundaries before it obsolete
+
+        A connection lost during COMMIT leaves the outcome unknown: reconnect, and ask `is_committed`.
+        """
+        rows = _merge(batch.rows for batch in batches)
+        self._ensure_months(rows)
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._hold(cursor, [batch.partition for batch in batches])
+            for table, upsert in _UPSERTS.items():
+                if table in rows:
+                    _upsert(cursor, table, upsert, rows.pop(table))
+            outbox = "outbox" in rows
+            for table, columns in rows.items():
+                copy_rows(cursor, TABLE[table], columns.columns)
+            if outbox:
+                cursor.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+            _write_offsets(cursor, batches, identities)
+            for batch in batches:
+                if batch.snapshot is not None:
+                    _write_snapshot(cursor, batch)
+
+    def is_committed(self, batch: PartitionCommit) -> bool:
+        """True where the commit of this batch has taken place: the answer to a connection lost during COMMIT."""
+        row = self._connection.execute(
+            """
+            SELECT greatest((SELECT max(seq) FROM partition_commits WHERE partition = %(p)s),
+                            (SELECT seq FROM member_state WHERE partition = %(p)s))
+            """,
+            {"p": batch.partition},
+        ).fetchone()
+        return row is not None and row[0] is not None and row[0] >= batch.seq
+
+    def _ensure_months(self, rows: Mapping[str, Rows]) -> None:
+        for table, columns in rows.items():
+            time = TABLE[table].time
+            if not time:
+                continue
+            instants = np.asarray(columns.columns[time], "i8").view("M8[us]")
+            needed = set(np.unique(instants.astype("M8[M]").astype(int)).tolist())
+            missing = needed - self._months.setdefault(table, set())
+            schema.ensure_months(self._connection, table, sorted(missing))
+            self._months[table] |= missing
+
+
+def _merge(parts: Iterable[Mapping[str, Rows]]) -> dict[str, Rows]:
+    merged: dict[str, Rows] = {}
+    for part in parts:
+        for table, rows in part.items():
+            if len(rows):
+                merged.setdefault(table, Rows.of(tuple(rows.columns))).extend(rows)
+    return merged
+
+
+def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, rows: Rows) -> None:
+    cursor.execute(f"CREATE TEMPORARY TABLE batch_{table} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP")
+    names = [column for column in TABLE[table].names if column in rows.columns]
+    with cursor.copy(f"COPY batch_{table} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(encode(TABLE[table], rows.columns))
+    cursor.execute(upsert)
+
+
+def _write_offsets(
+    cursor: psycopg.Cursor[TupleRow], batches: Sequence[PartitionCommit], identities: Mapping[str, TopicIdentity]
+) -> None:
+    rows = []
+    for batch in batches:
+        for topic, count in batch.counts.items():
+            consumed = count.applied + count.duplicates + count.dead_letters + count.gaps
+            identity = identities[topic]
+            rows.append(
+                (topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic], count.applied)
+                + (count.duplicates, count.dead_letters, count.gaps, identity.cluster_id, identity.topic_id)
+            )
+    cursor.executemany(
+        """
+        INSERT INTO partition_offsets AS o (topic, partition, first_offset, next_offset, applied, duplicates,
+            dead_letters, gaps, cluster_id, topic_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
+            applied = o.applied + excluded.applied, duplicates = o.duplicates + excluded.duplicates,
+            dead_letters = o.dead_letters + excluded.dead_letters, gaps = o.gaps + excluded.gaps,
+            cluster_id = excluded.cluster_id, topic_id = excluded.topic_id, updated_at = now()
+        """,
+        rows,
+    )
+    cursor.executemany(
+        "INSERT INTO partition_commits (partition, seq, offsets) VALUES (%s, %s, %s)",
+        [(batch.partition, batch.seq, json.dumps(batch.offsets)) for batch in batches],
+    )
+
+
+def _write_snapshot(cursor: psycopg.Cursor[TupleRow], batch: PartitionCommit) -> None:
+    watermark = None if batch.watermark_us is None else batch.watermark_us / 1e6
+    cursor.execute(
+        """
+        INSERT INTO member_state (partition, seq, offsets, watermark, model_version, members, payload)
+        VALUES (%s, %s, %s, to_timestamp(%s), %s, %s, %s)
+        ON CONFLICT (partition) DO UPDATE SET seq = excluded.seq, offsets = excluded.offsets,
+            watermark = excluded.watermark, model_version = excluded.model_version, members = excluded.members,
+            payload = excluded.payload, taken_at = now()
+        """,
+        (batch.partition, batch.seq, json.dumps(batch.offsets), watermark)
+        + (batch.model_version, batch.members, batch.snapshot),
+    )
+    cursor.execute(
+        "DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq)
+    )
