@@ -4,25 +4,30 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
+from simulations.class_laws import MAX_LAWS, NODES, ClassLaws, shock_range
 from simulations.errors import SpecError
 from simulations.kernels.member import BLOCK
 from simulations.kernels.severity import ROWS
 from simulations.ladder import Ladder, build_ladder
-from simulations.member_law import MemberLaw, build_member_law
 from simulations.plans import ClaimantsPlan, CollapsePlan, MemberPlan, Plan, Shocks
 from simulations.pool import Pool
-from simulations.tables import CENTS, table_of, table_of_atoms
+from simulations.portfolio import Classes
+from simulations.tables import CENTS, table_of
 
 Floats = NDArray[np.float64]
 METHODS = ("collapse", "claimants", "member")
-_MAX_LAWS = 512
-_NODES = 17
-_MAX_SKEWNESS = 0.2
-_MAX_KURTOSIS = 0.1
+_MAX_SKEWNESS = 0.5  # at the limits a quantile is off by less than 0.01 sd of the group's cost
+_MAX_KURTOSIS = 0.5
 # seconds on one core, measured by benchmarks/simulation.py; used to compare methods, never in results
-_PER_CELL, _PER_GAMMA, _PER_BINOMIAL, _PER_CLAIM, _PER_BLOCK = 1.5e-6, 6e-8, 9e-8, 8e-9, 3e-7
+_PER_CELL, _PER_GAMMA, _PER_BINOMIAL, _PER_CLAIM, _PER_BLOCK, _PER_CLUSTER = (
+    1.5e-6,
+    6e-8,
+    9e-8,
+    8e-9,
+    3e-7,
+    6e-8,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,6 @@ class Choice:
     options: tuple[Option, ...]
 
 
-def _same_touch(shocks: Shocks) -> bool:
-    return bool(np.all(shocks.touches == shocks.touches[:1]))
-
-
 def _collapse_refusal(pool: Pool) -> str:
     if pool.specific[0] >= 0:
         return "a specific cover needs the cost of single members, a collapse has totals only"
@@ -61,13 +62,13 @@ def _claimants_refusal(pool: Pool) -> str:
         return "there is no specific attachment beyond which members could be drawn apart"
     if np.any(pool.layer[:, 0] >= 0):
         return "per-claim covers need single claims"
-    if pool.classes is None or len(pool.classes.means) > _MAX_LAWS:
-        return f"there are more than {_MAX_LAWS} kinds of members, each of which needs a law of its own"
-    if not _same_touch(pool.shocks):
+    if pool.classes is None or len(pool.classes.means) > MAX_LAWS:
+        return f"there are more than {MAX_LAWS} kinds of members, each of which needs a law of its own"
+    if not pool.shocks.aligned:
         return "shocks on different categories move a member's law in more than one direction"
-    if build_member_law(pool.laws, pool.dispersion, pool.specific[0] / CENTS) is None:
+    if pool.class_laws is None:
         return "a severity's tail is too heavy for a lattice of members' costs"
-    skewness, kurtosis = _rest_shape(pool)
+    skewness, kurtosis = _rest_shape(pool.class_laws, pool.classes)
     if skewness > _MAX_SKEWNESS or kurtosis > _MAX_KURTOSIS:
         return (
             f"the smallest group's cost below the attachment has skewness {skewness:.2f} and excess kurtosis "
@@ -76,25 +77,14 @@ def _claimants_refusal(pool: Pool) -> str:
     return ""
 
 
-def _rest_shape(pool: Pool) -> tuple[float, float]:
-    """Greatest skewness and excess kurtosis over groups of the cost of members below the attachment, without shock."""
-    law, classes = _law_of(pool)
-    plain = np.ones(len(pool.laws))
-    counts = pool.classes.counts if pool.classes is not None else np.zeros((1, 0))
-    cumulants = np.array([_class_cumulants(law, row, plain, pool.specific[0])[1] for row in classes])
-    total = counts @ cumulants
-    variance = np.maximum(total[:, 1], 1e-300)
-    used = counts.sum(axis=1) > 0
-    skewness = np.abs(total[:, 2]) / variance**1.5
-    kurtosis = np.abs(total[:, 3]) / variance**2
-    return float(np.max(skewness[used])), float(np.max(kurtosis[used]))
-
-
-def _law_of(pool: Pool) -> tuple[MemberLaw, Floats]:
-    law = build_member_law(pool.laws, pool.dispersion, pool.specific[0] / CENTS)
-    if law is None or pool.classes is None:
-        raise SpecError("method", "claimants: " + _claimants_refusal(pool))
-    return law, pool.classes.means
+def _rest_shape(laws: ClassLaws, classes: Classes) -> tuple[float, float]:
+    """Greatest skewness and excess kurtosis, over groups and shock nodes, of the cost of members below the attachment."""
+    used = classes.counts.sum(axis=1) > 0
+    total = np.einsum("gc,ick->igk", classes.counts[used], laws.cumulants)
+    variance = np.maximum(total[..., 1], 1e-300)
+    return float(np.max(np.abs(total[..., 2]) / variance**1.5)), float(
+        np.max(np.abs(total[..., 3]) / variance**2)
+    )
 
 
 def options(pool: Pool) -> tuple[Option, ...]:
@@ -105,15 +95,18 @@ def options(pool: Pool) -> tuple[Option, ...]:
     cells = np.count_nonzero(pool.classes.counts) if pool.classes is not None else members
     mixed = int(np.count_nonzero(pool.dispersion > 0))
     claims = float(pool.group_means.sum())
+    clustered = float(pool.group_means[:, pool.dispersion > 0].sum())
     blocks = members / BLOCK + groups
     collapse = paths * (groups * categories * _PER_CELL + cells * mixed * _PER_GAMMA)
     # about one member in a hundred is beyond a usual attachment
     beyond = paths * (cells * _PER_BINOMIAL + 0.01 * members * _PER_CLAIM)
-    member = paths * (claims * _PER_CLAIM + blocks * categories * _PER_BLOCK)
+    member = paths * (claims * _PER_CLAIM + clustered * _PER_CLUSTER + blocks * categories * _PER_BLOCK)
     tables = 2 * ROWS * 8
     return (
         Option("collapse", _collapse_refusal(pool), collapse, results + 24 * categories * tables),
-        Option("claimants", _claimants_refusal(pool), beyond, results + cells // max(groups, 1) * _NODES * tables),
+        Option(
+            "claimants", _claimants_refusal(pool), beyond, results + cells // max(groups, 1) * NODES * tables
+        ),
         Option("member", "", member, results + 2 * pool.exposure.means.nbytes),
     )
 
@@ -129,7 +122,9 @@ def choose(pool: Pool) -> Choice:
         return Choice(forced, "forced by the scenario", every)
     best = min((option for option in every if not option.refusal), key=lambda option: option.seconds)
     others = [
-        f"{o.method}: {o.refusal or f'about {o.seconds:.3g} core-seconds'}" for o in every if o.method != best.method
+        f"{o.method}: {o.refusal or f'about {o.seconds:.3g} core-seconds'}"
+        for o in every
+        if o.method != best.method
     ]
     why = f"cheapest valid, about {best.seconds:.3g} core-seconds ({'; '.join(others)})"
     return Choice(best.method, why, every)
@@ -141,17 +136,19 @@ def plan(pool: Pool, method: str) -> Plan:
     return build(pool)
 
 
-def _greatest_factor(pool: Pool) -> Floats:
-    """A bound of each category's shock factor that one scenario in a million passes (beyond it work, not truth, grows)."""
-    draws = pool.shocks.rates(0, min(pool.scenario.paths, 10_000))
-    return np.asarray(1.5 * draws.max(axis=0, initial=1.0))
+def _greatest_factor(shocks: Shocks) -> Floats:
+    """A bound of each category's shock factor; a scenario beyond it takes longer and is no less right."""
+    out = np.ones(shocks.touches.shape[1])
+    for kind, cv, touches in zip(shocks.kinds, shocks.cvs, shocks.touches, strict=True):
+        out[touches] *= shock_range(int(kind), float(cv))[1]
+    return out
 
 
 def collapse_plan(pool: Pool) -> CollapsePlan:
     """Method A's arrays: expected Poisson claims and gamma cells by group, ladders by category."""
     groups, categories = pool.group_means.shape
     poisson_mean = np.where(pool.dispersion > 0, 0.0, pool.group_means)
-    start, shape, scale = [0], [], []
+    start, shape, scale = [0], [np.zeros(0)], [np.zeros(0)]
     for g in range(groups):
         for q in range(categories):
             if pool.dispersion[q] > 0 and pool.classes is not None:
@@ -159,9 +156,8 @@ def collapse_plan(pool: Pool) -> CollapsePlan:
                 present = (pool.classes.counts[g] > 0) & (pool.classes.means[:, q] > 0)
                 shape.append(k * pool.classes.counts[g][present])
                 scale.append(pool.classes.means[present, q] / k)
-            start.append(sum(len(part) for part in shape) if not shape else start[-1] + (
-                len(shape[-1]) if pool.dispersion[q] > 0 and pool.classes is not None else 0))
-    factors = _greatest_factor(pool)
+            start.append(start[-1] + (len(shape[-1]) if pool.dispersion[q] > 0 else 0))
+    factors = _greatest_factor(pool.shocks)
     ladders: list[Ladder] = []
     for q, law in enumerate(pool.laws):
         deductible = pool.layer[q, 0] / CENTS if pool.layer[q, 0] >= 0 else np.inf
@@ -171,8 +167,8 @@ def collapse_plan(pool: Pool) -> CollapsePlan:
         pool.shocks,
         np.ascontiguousarray(poisson_mean),
         np.array(start, np.int64),
-        np.concatenate([np.zeros(0), *shape]).astype(float),
-        np.concatenate([np.zeros(0), *scale]),
+        np.concatenate(shape),
+        np.concatenate(scale),
         np.array([ladder.split.above for ladder in ladders]),
         np.array([ladder.split.small for ladder in ladders]),
         np.array([ladder.split.large for ladder in ladders]),
@@ -182,61 +178,20 @@ def collapse_plan(pool: Pool) -> CollapsePlan:
     )
 
 
-def _class_cumulants(law: MemberLaw, means: Floats, factors: Floats, attachment: int) -> tuple[float, Floats, Floats]:
-    """(P(cost > attachment), cumulants [4] in cents given that it is not, masses)."""
-    masses = law.masses(means, factors)
-    cut = round(attachment / CENTS / law.step)
-    below = masses[: cut + 1]
-    inside = float(below.sum())
-    x = CENTS * law.step * np.arange(cut + 1)
-    p = below / inside
-    mean = float(p @ x)
-    centred = x - mean
-    second, third, fourth = (float(p @ centred**k) for k in (2, 3, 4))
-    return 1.0 - inside, np.array([mean, second, third, fourth - 3.0 * second**2]), masses
-
-
-def shock_nodes(shocks: Shocks, count: int = _NODES) -> Floats:
-    """Nodes of the common factor z, evenly spaced over what all but one scenario in 10^9 or so reach; [1] without shock."""
-    if len(shocks.kinds) == 0:
-        return np.ones(1)
-    low = high = 1.0
-    for kind, cv in zip(shocks.kinds, shocks.cvs, strict=True):
-        if kind == 0:
-            law = stats.gamma(1.0 / cv**2, scale=cv**2)
-            low, high = low * law.ppf(1e-9), high * law.isf(1e-9)
-        else:
-            sigma = np.sqrt(np.log1p(cv**2))
-            reach = -special.ndtri(1e-9) * sigma
-            low, high = low * np.exp(-reach - sigma**2 / 2), high * np.exp(reach - sigma**2 / 2)
-    return np.linspace(low, high, count)
-
-
 def claimants_plan(pool: Pool) -> ClaimantsPlan:
     """Method B's arrays: each class's law at each node of the shock."""
-    law, means = _law_of(pool)
-    classes = pool.classes
-    if classes is None:
+    laws, classes = pool.class_laws, pool.classes
+    if laws is None or classes is None:
         raise SpecError("method", "claimants: " + _claimants_refusal(pool))
-    nodes = shock_nodes(pool.shocks)
-    touched = np.flatnonzero(pool.shocks.touches.any(axis=0)) if len(pool.shocks.kinds) else np.zeros(0, np.int64)
-    attachment = pool.specific[0]
-    cut = round(attachment / CENTS / law.step)
-    odds = np.empty((len(nodes), len(means)))
-    cumulants = np.empty((len(nodes), len(means), 4))
-    tables = np.zeros((len(nodes), len(means), ROWS, 2))
-    for i, z in enumerate(nodes):
-        factors = np.ones(len(pool.laws))
-        factors[touched] = z
-        for c, row in enumerate(means):
-            probability, cumulants[i, c], masses = _class_cumulants(law, row, factors, attachment)
-            probability = max(probability, 1e-15)
-            odds[i, c] = np.log(probability) - np.log1p(-probability)
-            tail = masses[cut + 1 :]
-            if tail.sum() > 0:
-                tables[i, c] = table_of_atoms(law.step * np.arange(cut + 1, len(masses)), tail)
     return ClaimantsPlan(
-        pool.shocks, int(touched[0]) if len(touched) else -1, nodes, classes.counts, odds, cumulants, tables, pool.specific
+        pool.shocks,
+        laws.shocked,
+        laws.nodes,
+        classes.counts,
+        laws.log_odds,
+        laws.cumulants,
+        laws.tables,
+        pool.specific,
     )
 
 

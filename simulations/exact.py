@@ -18,15 +18,19 @@ Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 CharacteristicFunction = Callable[[Floats], Complexes]
 _CHUNK = 64
-_MAX_FREQUENCIES = 64 * _CHUNK
 _NEGLIGIBLE = 1e-14
 
 
 class Distribution(Protocol):
     """The law of an aggregate cost."""
 
-    mean: float
-    sd: float
+    @property
+    def mean(self) -> float:
+        """E[X]."""
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation."""
 
     def cdf(self, x: Floats) -> Floats:
         """P(X <= x)."""
@@ -36,6 +40,9 @@ class Distribution(Protocol):
 
     def tvar(self, level: float) -> float:
         """TVaR at the level."""
+
+    def mapped(self, g: Callable[[Floats], Floats]) -> "Distribution":
+        """The law of g(X) for a non-decreasing g."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +149,10 @@ class Fourier:
         value = self.quantile(level)
         return value + self.stop_loss(value) / (1.0 - level)
 
+    def mapped(self, g: Callable[[Floats], Floats]) -> "Atoms":
+        x, cumulative = self.grid(1 << 15)
+        return Atoms(g(0.5 * (x[1:] + x[:-1])), np.maximum(np.diff(cumulative), 0.0))
+
 
 def invert(
     characteristic: CharacteristicFunction,
@@ -149,18 +160,19 @@ def invert(
     sd: float,
     skewness: float = 0.0,
     reach: tuple[float, float] = (14.0, 24.0),
+    frequencies: int = 64 * _CHUNK,
 ) -> Fourier:
     """The distribution of a characteristic function with the given first three moments.
 
     The window is mean - reach[0] sd to mean + reach[1] sd, longer where the law is skew. Frequencies are taken until the
-    function has vanished; where it has not after 4,096 (a law with few atoms) the series is damped and `decayed` is
+    function has vanished; where it has not after `frequencies` (a law with few atoms) the series is damped and `decayed` is
     false: such a result is smooth where the law has steps.
     """
     low, high = mean - reach[0] * sd, mean + reach[1] * sd * (1.0 + max(skewness, 0.0))
     width = high - low
     parts: list[Complexes] = []
     decayed = False
-    while not decayed and len(parts) * _CHUNK < _MAX_FREQUENCIES:
+    while not decayed and len(parts) * _CHUNK < frequencies:
         t = 2.0 * np.pi * np.arange(len(parts) * _CHUNK + 1, (len(parts) + 1) * _CHUNK + 1) / width
         values = characteristic(t) * np.exp(-1j * t * low)
         parts.append(values)
@@ -231,14 +243,47 @@ class Lattice:
         value = self.quantile(level)
         return value + float(self.masses @ np.maximum(self._values - value, 0.0)) / (1.0 - level)
 
-    def transformed(self, g: Callable[[Floats], Floats]) -> "Lattice":
-        """The law of g(X) for a non-negative g, its values rounded to the lattice with their mean kept."""
-        where = g(self._values) / self.step
-        floor = np.floor(where).astype(int)
-        part = where - floor
-        masses = np.bincount(floor, self.masses * (1.0 - part), minlength=len(self.masses) + 1)
-        masses = masses + np.bincount(floor + 1, self.masses * part, minlength=len(masses))[: len(masses)]
-        return Lattice(masses, self.step)
+    def mapped(self, g: Callable[[Floats], Floats]) -> "Atoms":
+        return Atoms(g(self._values), self.masses)
+
+    def conditional_tail(self, level: float) -> float:
+        """E[X | X > VaR], which some texts call CTE: unlike TVaR it leaves an atom at the quantile out."""
+        beyond = self._values > self.quantile(level) + 0.5 * self.step
+        return float(self.masses[beyond] @ self._values[beyond]) / float(self.masses[beyond].sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Atoms:
+    """A discrete law: non-decreasing values and their masses."""
+
+    values: Floats
+    masses: Floats
+
+    @property
+    def mean(self) -> float:
+        """E[X]."""
+        return float(self.masses @ self.values) / float(self.masses.sum())
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation."""
+        return float(np.sqrt(self.masses @ (self.values - self.mean) ** 2 / self.masses.sum()))
+
+    def cdf(self, x: Floats) -> Floats:
+        cumulative = np.concatenate([[0.0], np.cumsum(self.masses) / self.masses.sum()])
+        return np.asarray(cumulative[np.searchsorted(self.values, np.atleast_1d(x), side="right")])
+
+    def quantile(self, level: float) -> float:
+        cumulative = np.cumsum(self.masses) / self.masses.sum()
+        return float(self.values[min(int(np.searchsorted(cumulative, level - 1e-14)), len(self.values) - 1)])
+
+    def tvar(self, level: float) -> float:
+        value = self.quantile(level)
+        over = float(self.masses @ np.maximum(self.values - value, 0.0)) / float(self.masses.sum())
+        return value + over / (1.0 - level)
+
+    def mapped(self, g: Callable[[Floats], Floats]) -> "Atoms":
+        return Atoms(g(self.values), self.masses)
 
 
 def discretise(law: Severity, step: float, points: int) -> Floats:

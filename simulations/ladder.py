@@ -70,7 +70,9 @@ def small_points(law: Severity, threshold: float, above: float) -> Quadrature:
     below = 1.0 - above
     survival = above + p * below
     upper = np.where(
-        survival > 0.5, law.quantile(np.maximum(1.0 - survival, 1e-300)), law.upper_quantile(np.minimum(survival, 0.5))
+        survival > 0.5,
+        law.quantile(np.maximum(1.0 - survival, 1e-300)),
+        law.upper_quantile(np.minimum(survival, 0.5)),
     )
     points = np.concatenate([law.quantile(p * below), np.minimum(upper, threshold)])
     both = np.concatenate([w, w])
@@ -86,7 +88,9 @@ def build_ladder(law: Severity, greatest_rate: float, deductible: float = np.inf
     threshold = min(float(law.upper_quantile(np.array([LARGE_SHARE]))[0]), deductible)
     split = split_tables(law, threshold)
     small_rate = greatest_rate * (1.0 - split.above)
-    count = max(0, int(np.ceil(np.log2(max(small_rate, 1.0) / BASE_RATE))) + 1) if small_rate >= BASE_RATE else 0
+    count = (
+        max(0, int(np.ceil(np.log2(max(small_rate, 1.0) / BASE_RATE))) + 1) if small_rate >= BASE_RATE else 0
+    )
     if count == 0 or split.above >= 1.0:
         return Ladder(split, np.zeros((0, ROWS, 2)))
     points = small_points(law, threshold, split.above)

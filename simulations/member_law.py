@@ -1,6 +1,5 @@
-"""The annual cost of one member of a class as a lattice law: the ground of method B and of the exact net twin."""
+"""The annual cost of one member as a lattice law."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,9 @@ def build_member_law(laws: list[Severity], dispersion: Floats, attachment: float
     points = _SMALLEST
     while points <= _LARGEST:
         half = np.array([step * points / 2.0])
-        if all(law.moment(1) - float(law.limited_mean(half)[0]) < _TAIL_TOLERANCE * law.moment(1) for law in laws):
+        if all(
+            law.moment(1) - float(law.limited_mean(half)[0]) < _TAIL_TOLERANCE * law.moment(1) for law in laws
+        ):
             transforms = np.array([np.fft.rfft(_capped(law, step, points)) for law in laws])
             return MemberLaw(step, points, transforms, dispersion)
         points *= 2
@@ -72,17 +73,18 @@ class Points:
     weights: Floats
 
 
-def thinned(masses: Floats, step: float, transform: Callable[[Floats], Floats]) -> Points:
-    """The law of transform(X) as points: every lattice point to 1,024, then bins that grow by 2 percent."""
-    edges = [*range(1024)]
-    at = 1024.0
+def thinned(masses: Floats, step: float) -> Points:
+    """A lattice law as points: every lattice point to 128, then bins that grow by 2 percent, one ending at the attachment.
+
+    A bin becomes its mean; within a bin a cost in the same layer is linear, so means of layers are kept.
+    """
+    edges = {*range(128), STEPS_PER_ATTACHMENT + 1}
+    at = 128.0
     while at < len(masses):
-        if int(at) > edges[-1]:
-            edges.append(int(at))
+        edges.add(int(at))
         at *= 1.02
-    starts = np.array(edges)
-    values = transform(step * np.arange(len(masses)))
+    starts = np.array(sorted(edges))
     weights = np.add.reduceat(masses, starts)
-    sums = np.add.reduceat(masses * values, starts)
+    sums = np.add.reduceat(masses * (step * np.arange(len(masses))), starts)
     keep = weights > 1e-18
     return Points(sums[keep] / weights[keep], weights[keep])

@@ -34,6 +34,11 @@ class Shocks:
         """Key words of the generator."""
         return np.uint64(self.seed), np.uint64(self.stream)
 
+    @property
+    def aligned(self) -> bool:
+        """True where every shock touches the same categories, so that only their product matters."""
+        return bool(np.all(self.touches == self.touches[:1]))
+
     def rates(self, first_scenario: int, scenarios: int) -> Floats:
         """Factor on each category's claim rate [scenarios, categories]."""
         draws = np.empty((scenarios, len(self.kinds)))
@@ -69,7 +74,9 @@ def _over_scenarios(batch: Batch, threads: int, work: Callable[[int, int], None]
         return
     edges = np.linspace(0, batch.scenarios, 4 * threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, int(a), int(b - a)) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+        futures = [
+            pool.submit(work, int(a), int(b - a)) for a, b in zip(edges, edges[1:], strict=False) if b > a
+        ]
         for future in futures:
             future.result()
 
@@ -237,7 +244,9 @@ class MemberPlan:
         _over_scenarios(batch, threads, work)
         return Partial(batch, first_group, np.ascontiguousarray(gross.T), np.ascontiguousarray(ceded.T))
 
-    def _block(self, gross: Integers, ceded: Integers, rates: Floats, block: int, first_scenario: int) -> None:
+    def _block(
+        self, gross: Integers, ceded: Integers, rates: Floats, block: int, first_scenario: int
+    ) -> None:
         means = np.ascontiguousarray(self.means[:, self.block_start[block] : self.block_start[block + 1]])
         totals = means.sum(axis=1)
         thresholds = np.zeros((len(means), BLOCK), np.uint32)

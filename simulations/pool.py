@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from simulations.class_laws import ClassLaws, build_class_laws
 from simulations.errors import SpecError
 from simulations.kernels.layers import MILLION, UNLIMITED
 from simulations.plans import Shocks
@@ -32,7 +33,9 @@ TOTAL = "total"
 
 def no_files(file: str, column: str) -> Floats:
     """A reader for scenarios without empirical severities."""
-    raise SpecError("severity.file", f"{file!r} ({column}) cannot be read here: no reader of loss files was given")
+    raise SpecError(
+        "severity.file", f"{file!r} ({column}) cannot be read here: no reader of loss files was given"
+    )
 
 
 def severity_of(spec: object, read: Losses) -> Severity:
@@ -94,6 +97,13 @@ class Pool:
         return classes_of(self.exposure)
 
     @cached_property
+    def class_laws(self) -> ClassLaws | None:
+        """The law of a member of each class under specific cover, where it can be had (see `build_class_laws`)."""
+        if self.classes is None or self.specific[0] <= 0 or np.any(self.layer[:, 0] >= 0):
+            return None
+        return build_class_laws(self.laws, self.dispersion, self.classes.means, self.shocks, self.specific[0])
+
+    @cached_property
     def group_means(self) -> Floats:
         """Expected claims [groups, categories]."""
         if self.classes is not None:
@@ -117,7 +127,9 @@ class Pool:
 
 def _category_means(category: Category, i: int, portfolio: Portfolio, base: Floats | float) -> Floats | float:
     path = f"categories.{i}.frequency.rate"
-    return _values(portfolio, category.frequency.rate, path) * base * ((1.0 + category.trend) * category.season)
+    return (
+        _values(portfolio, category.frequency.rate, path) * base * ((1.0 + category.trend) * category.season)
+    )
 
 
 def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) -> Pool:
@@ -134,16 +146,23 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
     else:
         labels = portfolio.labels(scenario.group_by, "group_by")
         if TOTAL in labels.names:
-            raise SpecError("group_by", f"column {scenario.group_by!r} has a group named {TOTAL!r}, which names the pool")
+            raise SpecError(
+                "group_by", f"column {scenario.group_by!r} has a group named {TOTAL!r}, which names the pool"
+            )
         groups, names = labels.codes, labels.names
     laws: list[Severity] = []
     for i, category in enumerate(scenario.categories):
         try:
             laws.append(severity_of(category.severity, read))
         except SpecError as error:
-            raise SpecError(f"categories.{i}.{error.path}", str(error).removeprefix(f"{error.path}: ")) from error
+            raise SpecError(
+                f"categories.{i}.{error.path}", str(error).removeprefix(f"{error.path}: ")
+            ) from error
     dispersion = np.array(
-        [c.frequency.dispersion if isinstance(c.frequency, NegativeBinomialSpec) else 0.0 for c in scenario.categories]
+        [
+            c.frequency.dispersion if isinstance(c.frequency, NegativeBinomialSpec) else 0.0
+            for c in scenario.categories
+        ]
     )
     layer = np.array(
         [

@@ -51,7 +51,9 @@ class Portfolio:
         low = column.min(initial=np.inf)
         if not (low >= least and column.max(initial=-np.inf) < np.inf):
             row = int(np.flatnonzero(~(np.isfinite(column) & (column >= least)))[0])
-            raise SpecError(path, f"column {name!r} of {self.source}, row {row + 1}: {column[row]} is not >= {least}")
+            raise SpecError(
+                path, f"column {name!r} of {self.source}, row {row + 1}: {column[row]} is not >= {least}"
+            )
         return column
 
     def labels(self, name: str, path: str) -> Labels:
@@ -91,7 +93,9 @@ def synthetic(members: int, seed: int) -> Portfolio:
     score = 0.5 * (ip / 0.06 + rx / 9.0)
     columns: dict[str, Column] = {
         "market": Labels(groups, tuple(f"market-{m + 1:02d}" for m in range(SYNTHETIC_MARKETS))),
-        "age_band": Labels((classes // 4).astype(np.int32), tuple(f"{10 * a}-{10 * a + 9}" for a in range(10))),
+        "age_band": Labels(
+            (classes // 4).astype(np.int32), tuple(f"{10 * a}-{10 * a + 9}" for a in range(10))
+        ),
         "sex": Labels((classes // 2 % 2).astype(np.int32), ("female", "male")),
         "exposure": np.ones(members),
         "risk_score": score[classes],

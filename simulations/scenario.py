@@ -206,7 +206,9 @@ class PoolScenario(_Job):
         for i, shock in enumerate(self.shocks):
             for name in shock.categories:
                 if name not in names:
-                    raise ValueError(f"shocks.{i}.categories names {name!r}, which is no category; they are {names}")
+                    raise ValueError(
+                        f"shocks.{i}.categories names {name!r}, which is no category; they are {names}"
+                    )
         return self
 
 
@@ -282,7 +284,16 @@ _KINDS: dict[str, type[Scenario]] = {
     "ibnr": IbnrScenario,
 }
 # what pydantic puts into a path for the member of a union; the file itself has keys and positions only
-_TAGS = {"lognormal", "gamma", "pareto", "weibull", "empirical", "mixture", "poisson", "negative_binomial"} | {
+_TAGS = {
+    "lognormal",
+    "gamma",
+    "pareto",
+    "weibull",
+    "empirical",
+    "mixture",
+    "poisson",
+    "negative_binomial",
+} | {
     "str",
     "SyntheticPortfolio",
     "ViewPortfolio",

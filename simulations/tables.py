@@ -116,14 +116,18 @@ def split_tables(law: Severity, threshold: float) -> SplitTables:
 
     def at_survival(s: Floats) -> Floats:
         middle = s > 0.5
-        return np.where(middle, law.quantile(np.where(middle, 1.0 - s, 0.5)), law.upper_quantile(np.minimum(s, 0.5)))
+        return np.where(
+            middle, law.quantile(np.where(middle, 1.0 - s, 0.5)), law.upper_quantile(np.minimum(s, 0.5))
+        )
 
     small = table_of_quantiles(
         lambda p: law.quantile(p * below), lambda p: np.minimum(at_survival(above + p * below), threshold)
     )
     if above <= 0.0:
         return SplitTables(threshold, 0.0, small, small)
-    large = table_of_quantiles(lambda p: at_survival(above * (1.0 - p)), lambda p: law.upper_quantile(p * above))
+    large = table_of_quantiles(
+        lambda p: at_survival(above * (1.0 - p)), lambda p: law.upper_quantile(p * above)
+    )
     return SplitTables(threshold, above, small, large)
 
 

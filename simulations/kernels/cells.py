@@ -70,7 +70,12 @@ def sum_cells(groups: NDArray[np.int32], values: NDArray[np.float64], out: NDArr
 
 @njit(cache=True, nogil=True)
 def synthetic_codes(
-    groups: NDArray[np.int32], classes: NDArray[np.int32], markets: int, kinds: int, k0: np.uint64, k1: np.uint64
+    groups: NDArray[np.int32],
+    classes: NDArray[np.int32],
+    markets: int,
+    kinds: int,
+    k0: np.uint64,
+    k1: np.uint64,
 ) -> None:
     """Market and class of each synthetic member, from one block each: market sizes fall like 1 / (5 + rank)."""
     edges = np.empty(markets)

@@ -117,7 +117,19 @@ def collapse(
                     continue
                 n = poisson(mean * above[q], 0, cell, scenario, LARGE_COUNT, k0, k1)
                 total, over = claims_total(
-                    n, large[q], cell, scenario, LARGE, layer[q, 0], layer[q, 1], words, rows, fractions, amounts, k0, k1
+                    n,
+                    large[q],
+                    cell,
+                    scenario,
+                    LARGE,
+                    layer[q, 0],
+                    layer[q, 1],
+                    words,
+                    rows,
+                    fractions,
+                    amounts,
+                    k0,
+                    k1,
                 )
                 left = mean * (1.0 - above[q])
                 if ladder_start[q + 1] > ladder_start[q]:
@@ -128,7 +140,19 @@ def collapse(
                     left -= BASE_RATE * steps
                 n = poisson(left, 0, cell, scenario, COUNT, k0, k1)
                 rest, _ = claims_total(
-                    n, small[q], cell, scenario, SEVERITY, np.int64(-1), layer[q, 1], words, rows, fractions, amounts, k0, k1
+                    n,
+                    small[q],
+                    cell,
+                    scenario,
+                    SEVERITY,
+                    np.int64(-1),
+                    layer[q, 1],
+                    words,
+                    rows,
+                    fractions,
+                    amounts,
+                    k0,
+                    k1,
                 )
                 gross[s, g] += total + rest
                 ceded[s, g] += over

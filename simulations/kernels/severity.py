@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simulations.kernels.rng import MASK, REFINE, word
+from simulations.kernels.rng import REFINE, word
 
 OCTAVES = 64
 BUCKETS = 32
@@ -36,14 +36,23 @@ _STEP32 = 1.0 / 4294967296.0
 def lookup(side: np.uint64, position: float, table: NDArray[np.float64]) -> float:
     """The value at tail position `position` (p x 2^32, in (0, 2^31)) of the given side."""
     bits = np.float64(position).view(np.int64)
-    row = np.uint64((bits >> _SHIFT) - _OFFSET + np.int64(side) * SIDE)  # unsigned: no wrap-around test in the loop
+    row = np.uint64(
+        (bits >> _SHIFT) - _OFFSET + np.int64(side) * SIDE
+    )  # unsigned: no wrap-around test in the loop
     fraction = float(bits & _FRACTION) * _SCALE
     return float(table[row, 0] + table[row, 1] * fraction)
 
 
 @njit(cache=True)
 def refined(
-    w: np.uint64, table: NDArray[np.float64], slot: int, cell: int, scenario: int, tag: int, k0: np.uint64, k1: np.uint64
+    w: np.uint64,
+    table: NDArray[np.float64],
+    slot: int,
+    cell: int,
+    scenario: int,
+    tag: int,
+    k0: np.uint64,
+    k1: np.uint64,
 ) -> float:
     """The value for a word in the outer tail, refined by the slot's second word under the purpose REFINE + 256 tag."""
     second = word(slot, cell, scenario, REFINE + 256 * tag, k0, k1)
@@ -58,7 +67,13 @@ def to_cents(value: float) -> int:
 
 @njit(cache=True)
 def draw(
-    table: NDArray[np.float64], slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64
+    table: NDArray[np.float64],
+    slot: int,
+    cell: int,
+    scenario: int,
+    purpose: int,
+    k0: np.uint64,
+    k1: np.uint64,
 ) -> float:
     """One variate by the word of one slot, refined in the outer tail."""
     w = word(slot, cell, scenario, purpose, k0, k1)
