@@ -69,11 +69,8 @@ def measure(sample: Floats, levels: tuple[float, ...]) -> Measures:
         high = int(stats.binom.ppf((1 + CONFIDENCE) / 2, n, level))
         quantiles.append(Quantile(level, value, float(x[max(low, 0)]), float(x[min(high, n - 1)])))
         over = np.maximum(x - value, 0.0)
-        tails.append(
-            Tail(
-                level, value + float(over.mean()) / (1 - level), float(over.std()) / np.sqrt(n) / (1 - level)
-            )
-        )
+        spread = float(over.std() / np.sqrt(n) / (1 - level))
+        tails.append(Tail(level, value + float(over.mean()) / (1 - level), spread))
     return Measures(mean, float(sd / np.sqrt(n)), sd, skewness, tuple(quantiles), tuple(tails))
 
 
@@ -150,14 +147,18 @@ class Check:
         return abs(self.z) <= self.limit
 
 
-def compare(target: str, sample: Floats, measures: Measures, law: Distribution) -> tuple[Check, ...]:
+def family_limit(members: int) -> float:
+    """The limit in standard errors by which one of `members` targets exceeds as rarely as a single one exceeds 3."""
+    return float(stats.norm.isf(stats.norm.sf(3.0) / members))
+
+
+def compare(
+    target: str, sample: Floats, measures: Measures, law: Distribution, limit: float = 3.0
+) -> tuple[Check, ...]:
     """Mean, quantiles (by the exact probability of the simulated one) and TVaR against the exact law."""
     n = len(sample)
-    checks = [
-        Check(
-            target, "mean", None, measures.mean, law.mean, _z(measures.mean - law.mean, law.sd / np.sqrt(n))
-        )
-    ]
+    gap = _z(measures.mean - law.mean, law.sd / np.sqrt(n))
+    checks = [Check(target, "mean", None, measures.mean, law.mean, gap, limit)]
     for quantile, tail in zip(measures.quantiles, measures.tvar, strict=True):
         level = quantile.level
         exact = law.quantile(level)
@@ -165,12 +166,11 @@ def compare(target: str, sample: Floats, measures: Measures, law: Distribution) 
         step = 1e-9 * max(law.sd, 1e-300)
         reach = law.cdf(np.array([quantile.value - step, quantile.value + step]))
         gap = min(max(level, float(reach[0])), float(reach[1])) - level
-        se = np.sqrt(level * (1 - level) / n)
-        checks.append(Check(target, "VaR", level, quantile.value, exact, _z(gap, se)))
+        z = _z(gap, float(np.sqrt(level * (1 - level) / n)))
+        checks.append(Check(target, "VaR", level, quantile.value, exact, z, limit))
+        beyond = law.tvar(level)
         checks.append(
-            Check(
-                target, "TVaR", level, tail.value, law.tvar(level), _z(tail.value - law.tvar(level), tail.se)
-            )
+            Check(target, "TVaR", level, tail.value, beyond, _z(tail.value - beyond, tail.se), limit)
         )
     return tuple(checks)
 

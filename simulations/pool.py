@@ -77,6 +77,7 @@ class Pool:
     shocks: Shocks
     layer: NDArray[np.int64]
     risk_score: Floats | None
+    relativity: Floats | float
 
     @property
     def specific(self) -> tuple[int, int, int]:
@@ -117,11 +118,15 @@ class Pool:
 
     @cached_property
     def formula_reserve(self) -> float:
-        """Sum over members of risk score x expected cost x safety factor, dollars."""
-        if self.risk_score is None:
-            return float(self.expected_cost.sum()) * self.scenario.safety_factor
+        """Sum over members of risk score x expected cost x safety factor, dollars.
+
+        The expected cost is that of the categories' rates before the scenario's relativity, which would count the
+        member's risk twice.
+        """
+        score = np.ones(len(self.exposure.groups)) if self.risk_score is None else self.risk_score
         means = np.array([law.moment(1) for law in self.laws])
-        weighted = self.exposure.means @ self.risk_score
+        base = np.broadcast_to(self.relativity, score.shape)
+        weighted = self.exposure.means @ np.divide(score, base, out=np.zeros_like(score), where=base > 0)
         return float(weighted @ means) * self.scenario.safety_factor
 
 
@@ -137,7 +142,8 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
     if portfolio.size == 0:
         raise SpecError("portfolio", f"{portfolio.source} has no members")
     exposure = _values(portfolio, scenario.exposure, "exposure")
-    base = exposure * _values(portfolio, scenario.relativity, "relativity")
+    relativity = _values(portfolio, scenario.relativity, "relativity")
+    base = exposure * relativity
     means = np.empty((len(scenario.categories), portfolio.size))
     for i, category in enumerate(scenario.categories):
         means[i] = _category_means(category, i, portfolio, base)
@@ -183,4 +189,4 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
         RESERVE_STREAM,
     )
     score = portfolio.number("risk_score", "portfolio") if "risk_score" in portfolio.columns else None
-    return Pool(scenario, laws, dispersion, Exposure(means, groups, names), shocks, layer, score)
+    return Pool(scenario, laws, dispersion, Exposure(means, groups, names), shocks, layer, score, relativity)
