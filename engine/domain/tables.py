@@ -141,6 +141,7 @@ DEAD_LETTERS = Record(
         text("topic", "Topic"),
         whole("partition", "Partition", sql="smallint"),
         whole("kafka_offset", "Offset"),
+        text("cluster_id", "Cluster whose log the offset belongs to"),
         text("reason", "Stable code of the reason"),
         text("field", "Offending field, empty for the whole record"),
         text("message", "What is wrong, with the value"),
@@ -148,7 +149,7 @@ DEAD_LETTERS = Record(
         whole("payload_bytes", "Full size of the event", unit="bytes"),
         instant("recorded_at", "When the row was written", default="now()"),
     ),
-    key=("topic", "partition", "kafka_offset"),
+    key=("cluster_id", "topic", "partition", "kafka_offset"),
 )
 OUTBOX = Record(
     "outbox",
