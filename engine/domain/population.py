@@ -235,7 +235,7 @@ class Population:
         return cls(
             seed=seed,
             as_of=as_of,
-            member_id=np.char.add("M", np.char.zfill((np.arange(n) + 1).astype(np.str_), 7)),
+            member_id=np.array([f"M{i:07d}" for i in range(1, n + 1)], dtype=np.str_),
             birth_date=np.datetime64(as_of, "D") - np.floor(age * 365.2425).astype("m8[D]"),
             sex=sex.astype(np.int8),
             region=region.astype(np.int8),

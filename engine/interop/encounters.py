@@ -29,7 +29,7 @@ DRUG_SHARE = 0.22
 CODES: dict[str, tuple[str, ...]] = {
     "hypertension": ("I10", "I119", "I129"),
     "coronary_heart_disease": ("I2510", "I259"),
-    "angina": ("I209", "I208"),
+    "angina": ("I209", "I2089"),
     "heart_attack": ("I252", "I214"),
     "other_heart_disease": ("I4891", "I509", "I340"),
     "stroke": ("I639", "I69351", "G459"),

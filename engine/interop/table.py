@@ -58,7 +58,7 @@ def _parse(text: str, form: str) -> int:
 
 
 def instant_ms(text: str, form: str, path: Path, line: int) -> int:
-    """Milliseconds since 1970-01-01 of a time taken as UTC; SourceError if it is not of the strptime `form`."""
+    """Milliseconds since 1970-01-01 of a time taken as UTC; SourceError if not of the strptime `form`."""
     try:
         return _parse(text, form)
     except ValueError as error:
