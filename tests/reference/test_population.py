@@ -93,7 +93,7 @@ def test_prevalence_by_age_is_that_of_meps(
 
 
 def test_known_hypertension_is_near_nchs_2021_to_2023(people: Population, age: np.ndarray) -> None:
-    # NCHS data brief 511: 47.7 % of adults have it, 59.2 % of them know; MEPS asks "ever told"
+    # NCHS, Fryar et al. 2024: 47.7 % of adults have it, 59.2 % of them know; MEPS asks "ever told"
     known = people.conditions[age >= 18, CONDITIONS.index("hypertension")].mean()
     assert known == pytest.approx(0.477 * 0.592, abs=0.08)
 

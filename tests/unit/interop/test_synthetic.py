@@ -136,6 +136,14 @@ def test_a_member_reads_the_same_in_a_larger_population(clean: list[SourceEvent]
     assert all(ours[e.fields["event_id"]] == e for e in of(clean, "wearable.reading"))
 
 
+def test_the_month_does_not_depend_on_how_it_is_cut(
+    people: Population, produced: tuple[list[SourceEvent], synthetic.Tally], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic, "_CHUNK", 7)
+    rates = {"duplicate_rate": 0.02, "invalid_rate": 0.02}
+    assert list(synthetic.month(people, START, days=10, claims=300, labs=40, **rates)) == produced[0]
+
+
 def test_the_faults_of_one_rate_are_among_those_of_a_higher(people: Population) -> None:
     def faults(rate: float) -> set[object]:
         month = synthetic.month(people, START, days=5, claims=0, duplicate_rate=0, invalid_rate=rate)
