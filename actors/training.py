@@ -60,7 +60,7 @@ def train_base_risk(data: Path, out: Path, version: str, storage: Path) -> tuple
         "persons_fitted": len(fit.split(sample)[0].cost),
     }
     training = {
-        "data": f"MEPS {FIRST_YEAR} features -> {SECOND_YEAR} total expenditure, persons in both files by dupersid and panel",
+        "data": f"MEPS {FIRST_YEAR} features -> {SECOND_YEAR} total expenditure, persons in both by dupersid and panel",
         "licence": "AHRQ MEPS public use files, United States Government, public domain; statistical use only",
         "split": "blake2b-32 of 'dupersid/panel', first byte / 256: < 0.70 fitted, < 0.85 calibrated, rest tested",
     }

@@ -100,7 +100,7 @@ def _toml(name: str) -> Mapping[str, Any]:
 def load_settings() -> Settings:
     """The settings in force. Raises SettingsError naming the variable and its value."""
     try:
-        return Settings()
+        return Settings.model_validate({})
     except ValidationError as error:
         first = error.errors()[0]
         name = "VITANEXUS_" + "_".join(str(part) for part in first["loc"]).upper()

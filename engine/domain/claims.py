@@ -45,9 +45,7 @@ _BILLS: dict[str, str] = {
     "office": "71 73 77 79",  # rural health, federally qualified and other clinics
     "home_health": "32 33 34",
 }
-_CATEGORY_OF_BILL: dict[str, int] = {
-    bill: _CATEGORY[name] for name, bills in _BILLS.items() for bill in bills.split()
-}
+_CATEGORY_OF_BILL: dict[str, int] = {bill: _CATEGORY[name] for name, bills in _BILLS.items() for bill in bills.split()}
 
 
 @lru_cache(maxsize=65_536)

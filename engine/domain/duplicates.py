@@ -47,7 +47,9 @@ def _insert_all(table: NDArray[np.uint64], values: NDArray[np.uint64]) -> int:
 
 
 @njit(cache=True)
-def _claim(young: NDArray[np.uint64], old: NDArray[np.uint64], values: NDArray[np.uint64], seen: NDArray[np.bool_]) -> int:
+def _claim(
+    young: NDArray[np.uint64], old: NDArray[np.uint64], values: NDArray[np.uint64], seen: NDArray[np.bool_]
+) -> int:
     """Marks the values that are in either table and puts the others into `young`; returns how many were new."""
     new = 0
     for i in range(len(values)):
@@ -98,7 +100,9 @@ class DuplicateWindow:
         return {"young": np.sort(self._young[self._young != 0]), "old": np.sort(self._old[self._old != 0])}
 
     @classmethod
-    def load(cls, young: NDArray[np.uint64], old: NDArray[np.uint64], generation: int = GENERATION) -> "DuplicateWindow":
+    def load(
+        cls, young: NDArray[np.uint64], old: NDArray[np.uint64], generation: int = GENERATION
+    ) -> "DuplicateWindow":
         """The window that `dump` described."""
         window = cls(generation)
         window._grow(len(old))

@@ -166,7 +166,7 @@ SCORING_COMMAND = EventKind(
     "scoring.command",
     "scoring.commands",
     "",
-    "Score all members of the partition anew as of `time`, claims and labs included: the daily batch. Its `member_id` is *.",
+    "Score all members of the partition anew as of `time`, claims and labs included. Its `member_id` is *.",
     (),
 )
 KIND_OF_TOPIC: dict[str, EventKind] = {kind.topic: kind for kind in (*EVENT_KINDS, SCORING_COMMAND)}

@@ -103,9 +103,7 @@ _COST_BASE: Floats = np.array(
 _COST_OF_CONDITION: Floats = np.array(
     [0.187, 0.132, 0.037, 0.054, 0.215, 0.168, 0.150, 0.120, 0.209, 0.314, 0.324, 0.249, 0.290, 0.268]
 )
-_COST_TILT = (
-    0.65  # ranks near zero steepen that regression; this gives the mean cost by age and sex of the survey
-)
+_COST_TILT = 0.65  # ranks near zero steepen that regression; this gives the mean cost by age and sex of the survey
 _COST_OF_HEALTH = 0.25
 _COST_NOISE = 0.811  # with the health term, the residual 0.849 of that regression
 # Quantiles of annual cost in means, MEPS 2012 and 2013; below the first there is no expense at all
@@ -258,9 +256,7 @@ class Population:
         years = day.astype("M8[Y]").astype(np.int64) - self.birth_date.astype("M8[Y]").astype(np.int64)
         born = self.birth_date.astype("M8[M]")
         month = day.astype("M8[M]").astype(np.int64) % 12 - born.astype(np.int64) % 12
-        day_of_month = (day - day.astype("M8[M]")).astype(np.int64) - (self.birth_date - born).astype(
-            np.int64
-        )
+        day_of_month = (day - day.astype("M8[M]")).astype(np.int64) - (self.birth_date - born).astype(np.int64)
         before: Ints = ((month < 0) | ((month == 0) & (day_of_month < 0))).astype(np.int64)
         completed: Ints = years - before
         return completed

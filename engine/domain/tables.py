@@ -1,4 +1,4 @@
-"""Every table of the database as a record table. DDL, numpy columns, COPY writers, queries and docs derive from these."""
+"""Every table of the database as a record table: DDL, COPY writers, queries and docs derive from these."""
 
 from engine.domain.events import EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
 from engine.domain.records import (

@@ -134,29 +134,21 @@ def _deals(population: Population, start: date, days: int, kind: str, count: int
     u = uniforms(seed, f"{kind} {start}", count, 12)
     of_condition = uniforms(seed, f"{kind} conditions {start}", count, len(CONDITIONS))
     share = np.cumsum(weight)
-    member = (
-        np.searchsorted(share, u[:, 0] * share[-1:], side="right") if count else np.zeros(0, dtype=np.int64)
-    )
+    member = np.searchsorted(share, u[:, 0] * share[-1:], side="right") if count else np.zeros(0, dtype=np.int64)
     # between 8 and 18 o'clock
     times = day_ms(start) + (u[:, 1] * days).astype(np.int64) * MS_PER_DAY
     times += ((8 + 10 * u[:, 2]) * 3_600_000).astype(np.int64)
     cents = (
-        _amounts(population, kind, days, count, member, weight, u[:, 3])
-        if dear
-        else np.zeros(count, dtype=np.int64)
+        _amounts(population, kind, days, count, member, weight, u[:, 3]) if dear else np.zeros(count, dtype=np.int64)
     )
     draws = zip(member.tolist(), times.tolist(), cents.tolist(), strict=True)
     for number, (i, time, amount) in enumerate(draws):
         yield _Deal(kind, number, i, time, amount, u[number, 4:], of_condition[number])
 
 
-def _amounts(
-    population: Population, kind: str, days: int, count: int, member: Ints, weight: Floats, u: Floats
-) -> Ints:
+def _amounts(population: Population, kind: str, days: int, count: int, member: Ints, weight: Floats, u: Floats) -> Ints:
     """Allowed amounts: lognormal (sigma 1) about the member's expected spending an expected claim."""
-    spending = (
-        population.annual_cost_cents * (DRUG_SHARE if kind == "fills" else 1 - DRUG_SHARE) * days / 365.2425
-    )
+    spending = population.annual_cost_cents * (DRUG_SHARE if kind == "fills" else 1 - DRUG_SHARE) * days / 365.2425
     expected = count * weight / weight.sum()
     mean = spending[member] / expected[member]
     cents: Ints = np.rint(mean * np.exp(ndtri(u) - 0.5)).astype(np.int64)

@@ -20,9 +20,7 @@ def day_of(ms: int) -> date:
     return datetime.fromtimestamp(ms // 1000, UTC).date()
 
 
-def reading(
-    source: str, event_id: str, member_id: str, time: int, metric: str, value: float | str
-) -> SourceEvent:
+def reading(source: str, event_id: str, member_id: str, time: int, metric: str, value: float | str) -> SourceEvent:
     """A wearable reading in the metric's own unit; a value that is no number is passed on as text."""
     return SourceEvent(
         READING,

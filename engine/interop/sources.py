@@ -27,9 +27,7 @@ SOURCES: Mapping[str, Source] = {
     for source in (
         Source("fitabase", "Fitbit exports by Fitabase, 2016", fitabase.FILES, fitabase.read),
         Source("lifesnaps", "LifeSnaps, daily Fitbit values, 2021", lifesnaps.FILES, lifesnaps.read),
-        Source(
-            "tuva", "Tuva claims: eligibility, medical, pharmacy", tuva.FILES, lambda path, _: tuva.read(path)
-        ),
+        Source("tuva", "Tuva claims: eligibility, medical, pharmacy", tuva.FILES, lambda path, _: tuva.read(path)),
     )
 }
 

@@ -154,9 +154,7 @@ def month(
         {"duplicate": duplicate_rate, "invalid": invalid_rate},
     )
     return _month(
-        _Feed(
-            population, readings_per_day, invalid_rate, duplicate_rate, Tally() if tally is None else tally
-        ),
+        _Feed(population, readings_per_day, invalid_rate, duplicate_rate, Tally() if tally is None else tally),
         start,
         encounters.draw(population, start, days, counts),
         days,

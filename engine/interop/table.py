@@ -34,9 +34,7 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
             header = next(reader, [])
             missing = [column for column in columns if column not in header]
             if missing:
-                raise SourceError(
-                    f"{path.name}: no column {', '.join(missing)}; the header has {', '.join(header)}"
-                )
+                raise SourceError(f"{path.name}: no column {', '.join(missing)}; the header has {', '.join(header)}")
             pick = itemgetter(*map(header.index, columns))
             width = len(header)
             for row in reader:

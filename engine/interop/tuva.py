@@ -43,12 +43,9 @@ _STATES: dict[str, str] = {
     "|South Dakota",
     "south": "Delaware|District of Columbia|Florida|Georgia|Maryland|North Carolina|South Carolina|Virginia"
     "|West Virginia|Alabama|Kentucky|Mississippi|Tennessee|Arkansas|Louisiana|Oklahoma|Texas",
-    "west": "Arizona|Colorado|Idaho|Montana|Nevada|New Mexico|Utah|Wyoming|Alaska|California|Hawaii|Oregon"
-    "|Washington",
+    "west": "Arizona|Colorado|Idaho|Montana|Nevada|New Mexico|Utah|Wyoming|Alaska|California|Hawaii|Oregon|Washington",
 }
-_REGION_OF: dict[str, str] = {
-    state: region for region, states in _STATES.items() for state in states.split("|")
-}
+_REGION_OF: dict[str, str] = {state: region for region, states in _STATES.items() for state in states.split("|")}
 _DIAGNOSES = tuple(f"diagnosis_code_{i}" for i in range(1, 26))
 _DAY = timedelta(days=1)
 _LINE_OF_BUSINESS = "medicare_advantage"
@@ -83,9 +80,7 @@ def _date(text: str, file: Path, line: int) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise SourceError(
-            f"{file.name} line {line}: {text!r} is not a date of the form YYYY-MM-DD"
-        ) from error
+        raise SourceError(f"{file.name} line {line}: {text!r} is not a date of the form YYYY-MM-DD") from error
 
 
 def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
@@ -94,9 +89,7 @@ def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
     for line, (person, start, end, birth, sex, state) in rows(file, columns):
         span = (_date(start, file, line), _date(end, file, line), birth, sex, region_of(state))
         if span[1] < span[0]:
-            raise SourceError(
-                f"{file.name} line {line}: enrollment_end_date {end} is before its start {start}"
-            )
+            raise SourceError(f"{file.name} line {line}: enrollment_end_date {end} is before its start {start}")
         spans[person].append(span)
     horizon = max((span[1] for of_person in spans.values() for span in of_person), default=date.max)
     first: list[SourceEvent] = []
@@ -154,9 +147,7 @@ def _claims(file: Path) -> Iterator[SourceEvent]:
         charge, allowed, paid, code_type = row[11:15]
         diagnoses = [code for code in row[15:] if code]
         if diagnoses and code_type != "icd-10-cm":
-            raise SourceError(
-                f"{file.name} line {at}: diagnosis_code_type {code_type!r}; icd-10-cm is expected"
-            )
+            raise SourceError(f"{file.name} line {at}: diagnosis_code_type {code_type!r}; icd-10-cm is expected")
         day = line_day or claim_day
         yield SourceEvent(
             CLAIM,

@@ -52,7 +52,9 @@ class Sample:
     keys: Sequence[tuple[str, int]]
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> "Sample":
-        return Sample(self.features[rows], self.cost[rows], [k for k, kept in zip(self.keys, rows, strict=True) if kept])
+        return Sample(
+            self.features[rows], self.cost[rows], [k for k, kept in zip(self.keys, rows, strict=True) if kept]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def fit_trees(sample: Sample) -> Boosters:
 
 
 def calibrate(version: str, boosters: Boosters, sample: Sample, reference: MepsYear) -> BaseRiskModel:
-    """The model: conformal offsets by band from persons the trees have not seen, percentiles from the weighted population.
+    """The model: conformal offsets from persons the trees have not seen, percentiles from the weighted population.
 
     Each end is calibrated to 95 %, so that the interval covers 90 % within each band of predicted cost.
     """
@@ -147,7 +149,8 @@ def evaluate(model: BaseRiskModel, sample: Sample) -> dict[str, Any]:
         "coverage_90": round(float(inside.mean()), 4),
         "coverage_90_by_band": [round(float(inside[band == b].mean()), 4) for b in range(BANDS)],
         "predictive_ratio": {
-            name: round(float(prediction.mean[rows].sum() / sample.cost[rows].sum()), 3) for name, rows in groups.items()
+            name: round(float(prediction.mean[rows].sum() / sample.cost[rows].sum()), 3)
+            for name, rows in groups.items()
         },
     }
 

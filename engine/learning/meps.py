@@ -1,7 +1,7 @@
-"""The Medical Expenditure Panel Survey, full-year consolidated files: features of a year, and persons through two years.
+"""The Medical Expenditure Panel Survey, full-year consolidated files: features of a year, persons of two years.
 
-Source: Agency for Healthcare Research and Quality, MEPS HC-155 (2012) and HC-163 (2013). Negative codes (-1 inapplicable,
--7 refused, -8 don't know, -9 not ascertained) are missing; yes/no answers are 1 and 2.
+Source: Agency for Healthcare Research and Quality, MEPS HC-155 (2012) and HC-163 (2013). Negative codes (-1
+inapplicable, -7 refused, -8 don't know, -9 not ascertained) are missing; yes/no answers are 1 and 2.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class MepsYear:
-    """One year's persons. `cost` is the year's total expenditure in dollars, `weight` the person weight (NaN if absent)."""
+    """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent)."""
 
     year: int
     dupersid: pa.ChunkedArray

@@ -11,7 +11,7 @@ from engine.scoring.base_risk import BaseRiskModel
 
 
 def predict_meps_cost(model: BaseRiskModel, directory: Path, year: int, out: Path) -> int:
-    """Writes dupersid, panel, predicted_cost, lower_90 and upper_90 of every person of `meps_{year}.parquet`; returns their number.
+    """Writes dupersid, panel, predicted_cost, lower_90, upper_90 of all in `meps_{year}.parquet`; returns how many.
 
     Costs are dollars of the year after. Raises SourceError where the input cannot be read or the output not be written.
     """

@@ -32,7 +32,9 @@ class ModelCard:
     sha256: Mapping[str, str]
 
 
-def save(model: BaseRiskModel, boosters: Boosters, training: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> Path:
+def save(
+    model: BaseRiskModel, boosters: Boosters, training: Mapping[str, Any], metrics: Mapping[str, Any], root: Path
+) -> Path:
     """Writes a version's folder below `root` and returns it."""
     folder = root / BASE_RISK / model.version
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,11 +60,15 @@ def _digest(path: Path) -> str:
 def cards(root: Path = MODELS) -> tuple[ModelCard, ...]:
     """The cards of all versions, oldest first. Raises ModelError for a card that cannot be read."""
     found = []
-    for path in sorted(root.glob("*/*/card.json"), key=lambda card: (card.parent.parent.name, _order(card.parent.name))):
+    for path in sorted(
+        root.glob("*/*/card.json"), key=lambda card: (card.parent.parent.name, _order(card.parent.name))
+    ):
         try:
             found.append(msgspec.json.decode(path.read_bytes(), type=ModelCard))
         except msgspec.MsgspecError as error:
-            raise ModelError(f"model card {path.parent.parent.name}/{path.parent.name} cannot be read: {error}") from error
+            raise ModelError(
+                f"model card {path.parent.parent.name}/{path.parent.name} cannot be read: {error}"
+            ) from error
     return tuple(found)
 
 
@@ -87,6 +93,8 @@ def load_base_risk(version: str = "", root: Path = MODELS) -> BaseRiskModel:
         path = root / BASE_RISK / card.version / name
         digest = _digest(path) if path.is_file() else "absent"
         if digest != card.sha256[name]:
-            raise ModelError(f"model file {name} of version {card.version} has digest {digest}, its card says {card.sha256[name]}")
+            raise ModelError(
+                f"model file {name} of version {card.version} has digest {digest}, its card says {card.sha256[name]}"
+            )
         boosters.append(xgboost.Booster(model_file=path))
-    return BaseRiskModel(card.version, *boosters, card.calibration)
+    return BaseRiskModel(card.version, boosters[0], boosters[1], card.calibration)

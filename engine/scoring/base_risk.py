@@ -33,9 +33,9 @@ class CostPrediction:
 class Calibration:
     """What was measured after the trees were fitted.
 
-    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` cut predicted
-    mean cost into bands; `lower_offsets` and `upper_offsets` (dollars, one a band) widen the quantiles. `reference_costs`
-    are the predicted costs at equally spaced percentiles 0..100 of the reference population.
+    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` cut the
+    predicted mean cost into bands; `lower_offsets` and `upper_offsets` (dollars, one a band) widen the quantiles.
+    `reference_costs` are the predicted costs at equally spaced percentiles 0..100 of the reference population.
     """
 
     scale: float
@@ -73,7 +73,9 @@ class BaseRiskModel:
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
         """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
         matrix = self._matrix(features)
-        mean = np.maximum(self._mean.predict(matrix).astype(np.float64) * self.calibration.scale, self.calibration.floor)
+        mean = np.maximum(
+            self._mean.predict(matrix).astype(np.float64) * self.calibration.scale, self.calibration.floor
+        )
         quantiles = self._quantiles.predict(matrix).astype(np.float64).reshape(len(features), 2)
         band = np.searchsorted(np.array(self.calibration.band_edges), mean, side="right")
         lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[band]
@@ -81,7 +83,7 @@ class BaseRiskModel:
         return CostPrediction(mean, np.clip(lower, 0.0, mean), np.maximum(upper, mean))
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Exact TreeSHAP contributions in dollars [n, BASE_FEATURES], against the mean person: `bias` and they sum to the prediction."""
+        """Exact TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction."""
         return self._contributions(features)[:, :-1]
 
     def bias(self) -> float:
@@ -106,7 +108,7 @@ class BaseRiskModel:
 
 
 def conformal_offset(scores: Sequence[float], level: float) -> float:
-    """The finite-sample quantile of conformity scores: the ceil((n + 1) level)-th smallest; the largest if n is too small."""
+    """The finite-sample quantile: the ceil((n + 1) level)-th smallest score; the largest if n is too small."""
     ordered = np.sort(np.asarray(scores, np.float64))
     rank = int(np.ceil((len(ordered) + 1) * level))
     return float(ordered[min(rank, len(ordered)) - 1])

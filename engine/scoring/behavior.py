@@ -41,4 +41,4 @@ def log_relative_risks(month: NDArray[np.float64], days: NDArray[np.int64]) -> N
 
 def relative_cost(effects: NDArray[np.float64]) -> NDArray[np.float64]:
     """The factor on predicted cost [members] of the summed effects, within BOUNDS."""
-    return np.clip(np.exp(effects.sum(axis=1)), *BOUNDS)
+    return np.asarray(np.clip(np.exp(effects.sum(axis=1)), *BOUNDS), np.float64)

@@ -1,7 +1,8 @@
 """The features of the base-risk model: what an insurer knows of a member before the year it predicts.
 
-A feature matrix is float32 [members, len(BASE_FEATURES)], NaN = not known, costs in dollars. Costs and counts are those
-of the last 12 months, in the service categories of the Medical Expenditure Panel Survey (MEPS), on which the model is fitted.
+A feature matrix is float32 [members, len(BASE_FEATURES)], NaN = not known, costs in dollars. Costs and counts are
+those of the last 12 months, in the service categories of the Medical Expenditure Panel Survey (MEPS), on which the
+model is fitted.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The health score: what the component models say of a member, put into one number, a category and a cost.
 
 The score is 1 + 99 x the percentile of the member's predicted cost among the reference population (the persons of MEPS,
-weighted to the United States): 50 means that half of all people are expected to cost less. Vital signs that would call a
-care team at the bedside raise it to the floor of the category they call for.
+weighted to the United States): 50 means that half of all people are expected to cost less. Vital signs that would call
+a care team at the bedside raise it to the floor of the category they call for.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,9 @@ class ScoringRules:
         if not 1 < self.floors[0] < self.floors[1] < self.floors[2] < 100:
             raise ValueError(f"scoring rules: floors {self.floors} must rise within 1 and 100")
         if not 0 < self.news2_high < self.news2_critical:
-            raise ValueError(f"scoring rules: NEWS2 {self.news2_high} (High) must be below {self.news2_critical} (Critical)")
+            raise ValueError(
+                f"scoring rules: NEWS2 {self.news2_high} (High) must be below {self.news2_critical} (Critical)"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,11 @@ class HealthScorer:
         score = 1.0 + 99.0 * self.base.percentile(cost[:, 0])
         aggregate, _ = vitals.news2(inputs.last_value, inputs.last_time, inputs.as_of_us)
         floors = np.array(self.rules.floors)
-        acute = np.where(aggregate >= self.rules.news2_critical, floors[2], np.where(aggregate >= self.rules.news2_high, floors[1], 1))
+        acute = np.where(
+            aggregate >= self.rules.news2_critical,
+            floors[2],
+            np.where(aggregate >= self.rules.news2_high, floors[1], 1),
+        )
         score = np.maximum(score, acute)
         category = np.searchsorted(floors, score, side="right")
         wears = (effects != 0).any(axis=1)
@@ -97,9 +103,12 @@ class HealthScorer:
     def explain(self, inputs: ScoreInputs, scores: HealthScores, i: int) -> tuple[list[RiskFactor], list[str]]:
         """Ranked risk factors of member `i`, and the codes of the interventions recommended for them."""
         factors = ranked(
-            inputs.contributions[i], inputs.features[i], float(inputs.base_cost[i, 0]), scores.effects[i], inputs.month[i],
-            int(scores.news2[i]), self.rules.news2_high,
+            inputs.contributions[i],
+            inputs.features[i],
+            float(inputs.base_cost[i, 0]),
+            scores.effects[i],
+            inputs.month[i],
+            int(scores.news2[i]),
+            self.rules.news2_high,
         )
         return factors, recommend(self.rules.catalogue, factors, int(scores.category[i]))
-
-

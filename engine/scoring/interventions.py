@@ -12,7 +12,7 @@ MOST = 3
 class Intervention:
     """An entry of the catalogue: offered from `minimum_category` on to members whom one of `factors` puts at risk.
 
-    `factors` are codes of risk factors; an empty list fits everyone of the category. `evidence` cites why it is offered.
+    `factors` are codes of risk factors; an empty list fits everyone of the category. `evidence` cites why.
     """
 
     code: str

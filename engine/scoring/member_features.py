@@ -14,9 +14,7 @@ _COSTS = ("cost_inpatient", "cost_emergency", "cost_outpatient", "cost_office", 
 _COUNTS = ("n_inpatient", "n_emergency", "n_outpatient", "n_office", "n_pharmacy", "n_home_health")
 
 
-def base_features(
-    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def base_features(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> NDArray[np.float32]:
     """The base-risk model's features of the members as of the given instants, float32 [members, BASE_FEATURES].
 
     A condition that neither a claim, a lab result nor the member has named counts as absent; self-rated health that was

@@ -9,6 +9,7 @@ Memory: 5.4 kB a member for 30 days of 15 metrics, 1.1 kB for 13 months of 7 cos
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -150,7 +151,7 @@ class PartitionState:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
+    def __getitem__(self, name: str) -> NDArray[Any]:
         return self._columns[name]
 
     def enrol(self, member_id: str) -> int:
@@ -201,7 +202,7 @@ class PartitionState:
         add_costs(*(self._columns[name] for name in names), slots, categories, months, cents)
 
     def windows(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rolling features [members, metrics, windows of 1, 7 and 30 days], counted back from the latest reading's day.
+        """Rolling features [members, metrics, windows of 1, 7 and 30 days], back from the latest reading's day.
 
         Of a summed metric the mean daily sum over the days that have readings, of the others the mean reading; NaN
         where the window has none.
@@ -219,12 +220,12 @@ class PartitionState:
 
     def reading_days(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Days of the last 30 that have a reading, by member and metric."""
-        return (self._columns["metric_count"][slots] > 0).sum(axis=2)
+        return np.asarray((self._columns["metric_count"][slots] > 0).sum(axis=2), np.int64)
 
     def yearly_costs(
         self, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Dollars and numbers of claims [members, categories] in the 12 months that end with the month of `as_of_us`."""
+        """Dollars and numbers of claims [members, categories] in the 12 months up to that of `as_of_us`."""
         head = self._columns["head_month"][slots].astype(np.int64)
         month = as_of_us.view("M8[us]").astype("M8[M]").astype(np.int64)
         stored = head[:, None] - (head[:, None] - np.arange(MONTHS)) % MONTHS
@@ -234,7 +235,7 @@ class PartitionState:
 
     def dump(self) -> bytes:
         """The state as bytes for `load`. Equal states dump equal arrays."""
-        arrays = {name: column[: len(self)] for name, column in self._columns.items()}
+        arrays: dict[str, Any] = {name: column[: len(self)] for name, column in self._columns.items()}
         arrays |= {f"window_{name}": values for name, values in self.window.dump().items()}
         arrays["ids"] = np.array([member.encode() for member in self.ids], "S")
         arrays["meta"] = np.array([self.partition, self.seq, self.watermark_us], np.int64)
@@ -257,7 +258,7 @@ class PartitionState:
         return state
 
 
-def _empty(field: _Field, n: int) -> NDArray[np.generic]:
+def _empty(field: _Field, n: int) -> NDArray[Any]:
     return np.full((n, *field.shape), field.fill, field.dtype)
 
 

@@ -52,7 +52,9 @@ def ranked(
     for metric, effect in zip(_WEARABLES, effects.tolist(), strict=True):
         if effect != 0:
             dollars = base_cost * float(np.expm1(effect))
-            sized.append(_factor(metric.code, metric.name, dollars, float(month[METRIC_INDEX[metric.code]]), metric.unit))
+            sized.append(
+                _factor(metric.code, metric.name, dollars, float(month[METRIC_INDEX[metric.code]]), metric.unit)
+            )
     sized.sort(key=lambda factor: -abs(factor.dollars or 0.0))
     if news2 >= news2_high:
         sized.insert(0, RiskFactor("news2", "Vital signs (NEWS2)", "raises", None, float(news2), "points"))

@@ -1,8 +1,8 @@
 """NEWS2 from the latest vital signs: the acute component of the health score.
 
-National Early Warning Score 2, Royal College of Physicians, London 2017, charts 1 and 2, SpO2 scale 1. Consciousness and
-oxygen therapy cannot be read from a wearable and count 0, so the aggregate is a lower bound of the bedside score. The
-score was validated on measurements by trained staff; here it moves a member up the care team's list, nothing more.
+National Early Warning Score 2, Royal College of Physicians, London 2017, charts 1 and 2, SpO2 scale 1. Consciousness
+and oxygen therapy cannot be read from a wearable and count 0, so the aggregate is a lower bound of the bedside score.
+The score was validated on measurements by trained staff; here it moves a member up the care team's list, nothing more.
 """
 
 from collections.abc import Mapping

@@ -81,13 +81,19 @@ class ShardStore:
                 WHERE l.owner = excluded.owner OR l.expires_at < now()
                 RETURNING partition
                 """,
-                {"owner": self._owner, "token": self._token, "ttl": self._lease_seconds, "partitions": list(partitions)},
+                {
+                    "owner": self._owner,
+                    "token": self._token,
+                    "ttl": self._lease_seconds,
+                    "partitions": list(partitions),
+                },
             ).fetchall()
         return sorted(row[0] for row in rows)
 
     def _hold(self, cursor: psycopg.Cursor[TupleRow], partitions: Sequence[int]) -> None:
         held = cursor.execute(
-            "SELECT partition FROM partition_leases WHERE partition = ANY(%s) AND token = %s ORDER BY partition FOR UPDATE",
+            "SELECT partition FROM partition_leases WHERE partition = ANY(%s) AND token = %s "
+            "ORDER BY partition FOR UPDATE",
             (list(partitions), self._token),
         ).fetchall()
         if len(held) != len(partitions):
@@ -130,6 +136,12 @@ class ShardStore:
             model_version,
             {topic: TopicIdentity(cluster, identity) for topic, cluster, identity in identities},
         )
+
+    def forget_offsets(self, partition: int) -> None:
+        """Forgets the offsets and counts of a log that was made anew; the state and its members stay."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._hold(cursor, [partition])
+            cursor.execute("DELETE FROM partition_offsets WHERE partition = %s", (partition,))
 
     def known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Of the (source, event_id) keys, those already stored in `table`, with the Kafka offset they came from."""
@@ -220,8 +232,11 @@ def _write_offsets(
             consumed = count.applied + count.duplicates + count.dead_letters + count.gaps
             identity = identities[topic]
             rows.append(
-                (topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic], count.applied)
-                + (count.duplicates, count.dead_letters, count.gaps, identity.cluster_id, identity.topic_id)
+                (
+                    *(topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic]),
+                    *(count.applied, count.duplicates, count.dead_letters, count.gaps),
+                    *(identity.cluster_id, identity.topic_id),
+                )
             )
     cursor.executemany(
         """
@@ -250,9 +265,9 @@ def _write_snapshot(cursor: psycopg.Cursor[TupleRow], batch: PartitionCommit) ->
             watermark = excluded.watermark, model_version = excluded.model_version, members = excluded.members,
             payload = excluded.payload, taken_at = now()
         """,
-        (batch.partition, batch.seq, json.dumps(batch.offsets), watermark)
-        + (batch.model_version, batch.members, batch.snapshot),
+        (
+            *(batch.partition, batch.seq, json.dumps(batch.offsets), watermark),
+            *(batch.model_version, batch.members, batch.snapshot),
+        ),
     )
-    cursor.execute(
-        "DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq)
-    )
+    cursor.execute("DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq))

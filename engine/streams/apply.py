@@ -80,18 +80,14 @@ def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows],
             effective_date=days_since_1970(event.effective_date),
             partition=state.partition,
         )
-        policies.append(
-            policy_id=event.policy_id, line_of_business=event.line_of_business, cohort_id=event.cohort_id
-        )
+        policies.append(policy_id=event.policy_id, line_of_business=event.line_of_business, cohort_id=event.cohort_id)
     rows["members"], rows["policies"] = members, policies
     state.see(_slots(state, events), _times(events))
 
 
 def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
     slots = _slots(state, events)
-    categories = [
-        service_category(e.claim_type, e.place_of_service, e.bill_type, e.revenue_center) for e in events
-    ]
+    categories = [service_category(e.claim_type, e.place_of_service, e.bill_type, e.revenue_center) for e in events]
     amounts = [e.paid_cents if e.allowed_cents is None else e.allowed_cents for e in events]
     days = [days_since_1970(e.service_date) for e in events]
     state.add_costs(slots, *(np.array(column, np.int64) for column in (categories, days, amounts)))

@@ -33,7 +33,9 @@ _JSON_TYPES: dict[str, Any] = {
     "boolean": bool,
     "timestamptz": int,
     "date": dt.date,
-    "text[]": Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]], msgspec.Meta(max_length=MAX_LIST)],
+    "text[]": Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]], msgspec.Meta(max_length=MAX_LIST)
+    ],
 }
 Check = Callable[[Any, int], None]
 
@@ -120,6 +122,8 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
         raise _explain(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRecordError("malformed_json", "", f"not a JSON object of UTF-8 text: {error}") from error
+    if b"\\u0000" in payload:
+        raise InvalidRecordError("malformed_text", "", "a text holds the character U+0000, which cannot be stored")
     for column in decoder.checked:
         _check_column(column, getattr(event, column.name))
     _check_time(kind, event, decoder.past_dates, taken_ms)
@@ -131,7 +135,9 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
 def _check_time(kind: EventKind, event: Any, past_dates: tuple[Column, ...], taken_ms: int) -> None:
     if not EARLIEST_MS <= event.time <= taken_ms + FUTURE_TOLERANCE_MS:
         reason = "future_time" if event.time > taken_ms else "out_of_range"
-        raise _refuse(reason, kind.schema["time"], event.time, f"must lie between 1990 and {taken_ms} ms, when it was taken")
+        raise _refuse(
+            reason, kind.schema["time"], event.time, f"must lie between 1990 and {taken_ms} ms, when it was taken"
+        )
     if past_dates:
         latest = (taken_ms + FUTURE_TOLERANCE_MS) // 86_400_000
         for column in past_dates:

@@ -1,6 +1,7 @@
 """What a batch tells the world: score rows, `scores.updated`, `care.alerts`, and dead letters for their topic."""
 
 from dataclasses import asdict
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -19,7 +20,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def score_rows(
-    scorer: HealthScorer, state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], inputs: ScoreInputs
+    scorer: HealthScorer,
+    state: PartitionState,
+    slots: NDArray[np.int64],
+    as_of_us: NDArray[np.int64],
+    inputs: ScoreInputs,
 ) -> tuple[Rows, Rows]:
     """Scores the members, writes the scores into the state, and returns score rows and outbox rows.
 
@@ -40,7 +45,7 @@ def score_rows(
                 **_message(row),
                 "alert_id": f"{state.partition}-{state.seq}-{state.ids[slot]}",
                 "previous_category": CATEGORIES[before[i]] if before[i] >= 0 else None,
-                "risk_factors": msgspec.Raw(row["risk_factors"]),
+                "risk_factors": msgspec.Raw(cast(bytes, row["risk_factors"])),
                 "interventions": row["interventions"],
             }
             outbox.append(topic=CARE_ALERTS, message_key=state.ids[slot], payload=_encode(alert))
@@ -48,7 +53,9 @@ def score_rows(
     return rows, outbox
 
 
-def _remember(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], scores: HealthScores) -> None:
+def _remember(
+    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], scores: HealthScores
+) -> None:
     state["score"][slots] = scores.score
     state["category"][slots] = scores.category
     state["cost"][slots] = scores.cost
@@ -57,7 +64,13 @@ def _remember(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray
 
 
 def _row(
-    scorer: HealthScorer, state: PartitionState, slot: int, as_of_us: int, inputs: ScoreInputs, scores: HealthScores, i: int
+    scorer: HealthScorer,
+    state: PartitionState,
+    slot: int,
+    as_of_us: int,
+    inputs: ScoreInputs,
+    scores: HealthScores,
+    i: int,
 ) -> dict[str, object]:
     factors, interventions = scorer.explain(inputs, scores, i)
     mean, lower, upper = scores.cost[i].tolist()
@@ -81,10 +94,17 @@ def _row(
 
 
 def _message(row: dict[str, object]) -> dict[str, object]:
-    names = ("member_id", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90", "model_version", "seq")
-    as_of = row["as_of"]
-    assert isinstance(as_of, int)
-    return {"v": MESSAGE_VERSION, "as_of": as_of // 1000, **{name: row[name] for name in names}}
+    names = (
+        "member_id",
+        "score",
+        "category",
+        "predicted_cost",
+        "cost_lower_90",
+        "cost_upper_90",
+        "model_version",
+        "seq",
+    )
+    return {"v": MESSAGE_VERSION, "as_of": cast(int, row["as_of"]) // 1000, **{name: row[name] for name in names}}
 
 
 def current_score(scorer: HealthScorer, state: PartitionState, slot: int, inputs: ScoreInputs) -> dict[str, object]:

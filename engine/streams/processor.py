@@ -1,7 +1,7 @@
 """Turns record batches into state changes, scores and the rows to commit. Deterministic and free of I/O.
 
-A batch goes through five steps: decode; refuse what is misplaced or of an unknown member; drop duplicates; apply, kind by
-kind, who the member is before what happened to them; score the members touched, all of a partition together.
+A batch goes through five steps: decode; refuse what is misplaced or of an unknown member; drop duplicates; apply, kind
+by kind, who the member is before what happened to them; score the members touched, all of a partition together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ class Processor:
         self._known_events = known_events
 
     def unknown_members(self, judged: Sequence[Judged]) -> set[str]:
-        """Members the batch speaks of who are neither enrolled nor enrolled by it: the enrolment may still be on its way."""
+        """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
         wanted: set[str] = set()
         for part in judged:
             known = self.states[part.partition].slot_of
@@ -46,7 +46,12 @@ class Processor:
         return wanted
 
     def process(
-        self, judged: Sequence[Judged], positions: Mapping[tuple[str, int], int], cluster_id: str, *, replaying: bool = False
+        self,
+        judged: Sequence[Judged],
+        positions: Mapping[tuple[str, int], int],
+        cluster_id: str,
+        *,
+        replaying: bool = False,
     ) -> list[PartitionCommit]:
         """Applies the batch and returns the commit of each partition it touches, in order of partition.
 
@@ -63,7 +68,11 @@ class Processor:
             touched[partition] = Touched()
             state.seq += 1
             commit = PartitionCommit(
-                partition, state.seq, {t: positions[t, partition] for t in KIND_OF_TOPIC}, {}, model_version=self.scorer.version
+                partition,
+                state.seq,
+                {t: positions[t, partition] for t in KIND_OF_TOPIC},
+                {},
+                model_version=self.scorer.version,
             )
             letters = Rows.of(DEAD_LETTER_COLUMNS)
             for topic in KIND_OF_TOPIC:
@@ -78,8 +87,19 @@ class Processor:
         self._score(commits, touched)
         return commits
 
+    def renew_all(self, state: PartitionState) -> None:
+        """Base predictions of all members anew, as of the time of their last: for a state of another model version."""
+        slots = np.arange(len(state))
+        self._renew_base(state, slots, slots, state["base_as_of"][slots])
+
     def _take(
-        self, state: PartitionState, part: Judged, commit: PartitionCommit, touched: Touched, start: int, replaying: bool
+        self,
+        state: PartitionState,
+        part: Judged,
+        commit: PartitionCommit,
+        touched: Touched,
+        start: int,
+        replaying: bool,
     ) -> None:
         refuse_misplaced(part, state.slot_of)
         accepted = len(part.events)
@@ -128,5 +148,3 @@ class Processor:
         state["base_cost"][based] = np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1)
         state["contributions"][based] = self.scorer.base.contributions(features)
         state["base_as_of"][based] = at
-
-

@@ -1,5 +1,6 @@
 """Reads record batches of assigned partitions: no consumer group, explicit offsets, loud on a gap in the log."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +26,24 @@ class RecordBatch:
     timestamps_ms: list[int]
     values: list[bytes | None]
     next_offset: int
+
+    def joined(self, later: "RecordBatch") -> "RecordBatch":
+        """This batch and the one that follows it."""
+        return RecordBatch(
+            self.topic,
+            self.partition,
+            self.offsets + later.offsets,
+            self.timestamps_ms + later.timestamps_ms,
+            self.values + later.values,
+            later.next_offset,
+        )
+
+    def between(self, start: int, stop: int) -> "RecordBatch":
+        """The records from offset `start` up to, not including, `stop`."""
+        rows = slice(bisect_left(self.offsets, start), bisect_left(self.offsets, stop))
+        return RecordBatch(
+            self.topic, self.partition, self.offsets[rows], self.timestamps_ms[rows], self.values[rows], stop
+        )
 
 
 class RecordReader(Protocol):

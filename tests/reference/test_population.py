@@ -48,9 +48,7 @@ def meps() -> pd.DataFrame:
         }
         frame = frame.rename(columns=names)
         frames.append(
-            frame[["age", "sex", *names.values(), *MEPS_COLUMNS.values()]].loc[
-                :, lambda f: ~f.columns.duplicated()
-            ]
+            frame[["age", "sex", *names.values(), *MEPS_COLUMNS.values()]].loc[:, lambda f: ~f.columns.duplicated()]
         )
     both = pd.concat(frames)
     return both[(both.weight > 0) & (both.age >= 0)]
@@ -111,18 +109,14 @@ def test_arthritis_is_near_nhis_2019(people: Population, age: np.ndarray) -> Non
 def test_cost_is_as_concentrated_as_ahrq_says(people: Population) -> None:
     cost = np.sort(people.annual_cost_cents)[::-1]
     n, total = len(cost), cost.sum()
-    assert cost[: n // 100].sum() / total == pytest.approx(
-        0.22, abs=0.025
-    )  # 20.2 to 24 % between 2008 and 2022
+    assert cost[: n // 100].sum() / total == pytest.approx(0.22, abs=0.025)  # 20.2 to 24 % between 2008 and 2022
     assert cost[: n // 20].sum() / total == pytest.approx(0.49, abs=0.03)  # "nearly half"
     assert cost[n // 2 :].sum() / total < 0.03  # "less than 3 percent"
     assert (cost == 0).mean() == pytest.approx(0.15, abs=0.03)  # 13 % in 2018, 15 % in 2012 and 2013
     assert total / n / 100 == pytest.approx(147_071 * 0.01 / 0.217, rel=0.04)
 
 
-def test_cost_rises_with_age_and_sex_as_in_meps(
-    people: Population, age: np.ndarray, meps: pd.DataFrame
-) -> None:
+def test_cost_rises_with_age_and_sex_as_in_meps(people: Population, age: np.ndarray, meps: pd.DataFrame) -> None:
     overall = np.average(meps.cost, weights=meps.weight)
     errors = []
     for low, high in zip(AGE_BANDS, (*AGE_BANDS[1:], 200), strict=True):
@@ -130,9 +124,7 @@ def test_cost_rises_with_age_and_sex_as_in_meps(
             of_survey = meps[(meps.age >= low) & (meps.age < high) & (meps.sex == 2 - sex)]
             expected = np.average(of_survey.cost, weights=of_survey.weight) / overall
             cell = (age >= low) & (age < high) & (people.sex == sex)
-            errors.append(
-                abs(people.annual_cost_cents[cell].mean() / people.annual_cost_cents.mean() / expected - 1)
-            )
+            errors.append(abs(people.annual_cost_cents[cell].mean() / people.annual_cost_cents.mean() / expected - 1))
     assert max(errors) < 0.35
     assert np.mean(errors) < 0.13
 

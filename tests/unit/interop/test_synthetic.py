@@ -30,9 +30,7 @@ def produced(people: Population) -> tuple[list[SourceEvent], synthetic.Tally]:
 
 @pytest.fixture(scope="module")
 def clean(people: Population) -> list[SourceEvent]:
-    return list(
-        synthetic.month(people, START, days=10, claims=300, labs=40, duplicate_rate=0, invalid_rate=0)
-    )
+    return list(synthetic.month(people, START, days=10, claims=300, labs=40, duplicate_rate=0, invalid_rate=0))
 
 
 def of(events: list[SourceEvent], kind: str) -> list[SourceEvent]:
@@ -123,10 +121,7 @@ def test_events_come_in_order_of_time_but_for_repeats(clean: list[SourceEvent]) 
 
 def test_the_same_seed_makes_the_same_month(people: Population, clean: list[SourceEvent]) -> None:
     again = Population.generate(11, 120)
-    assert (
-        list(synthetic.month(again, START, days=10, claims=300, labs=40, duplicate_rate=0, invalid_rate=0))
-        == clean
-    )
+    assert list(synthetic.month(again, START, days=10, claims=300, labs=40, duplicate_rate=0, invalid_rate=0)) == clean
 
 
 def test_a_member_reads_the_same_in_a_larger_population(clean: list[SourceEvent]) -> None:
@@ -153,9 +148,7 @@ def test_the_faults_of_one_rate_are_among_those_of_a_higher(people: Population) 
 
 
 def test_steps_of_the_day_are_parts_of_the_members_habit(people: Population) -> None:
-    events = synthetic.month(
-        people, START, days=200, readings_per_day=3, claims=0, duplicate_rate=0, invalid_rate=0
-    )
+    events = synthetic.month(people, START, days=200, readings_per_day=3, claims=0, duplicate_rate=0, invalid_rate=0)
     total: Counter[str] = Counter()
     parts: Counter[tuple[str, int]] = Counter()
     for event in events:
@@ -175,12 +168,9 @@ def test_claims_name_only_what_the_member_has(people: Population, clean: list[So
         for code in event.fields["diagnoses"]:
             assert all(own[c] for c in conditions_of(code)), code
             named += bool(conditions_of(code))
+        assert event.fields["charge_cents"] >= event.fields["allowed_cents"] >= event.fields["paid_cents"] >= 0
         assert (
-            event.fields["charge_cents"] >= event.fields["allowed_cents"] >= event.fields["paid_cents"] >= 0
-        )
-        assert (
-            datetime.fromtimestamp(event.fields["time"] / 1000, UTC).date().isoformat()
-            == event.fields["service_date"]
+            datetime.fromtimestamp(event.fields["time"] / 1000, UTC).date().isoformat() == event.fields["service_date"]
         )
     assert named > 100
 
@@ -201,9 +191,7 @@ def test_codes_are_icd_10_cm_and_mean_what_they_should() -> None:
 
 def test_places_are_of_the_category_they_are_named_for() -> None:
     for place in encounters.PLACES:
-        index = service_category(
-            place.claim_type, place.place_of_service, place.bill_type, place.revenue_center
-        )
+        index = service_category(place.claim_type, place.place_of_service, place.bill_type, place.revenue_center)
         assert SERVICE_CATEGORIES[index] == place.category
     np.testing.assert_allclose(encounters._MIX.sum(axis=1), 1)
 
@@ -229,9 +217,7 @@ def test_spending_is_that_of_the_population() -> None:
 def test_results_show_who_has_diabetes() -> None:
     many = Population.generate(10, 2_000)
     number = {member: i for i, member in enumerate(many.member_id.tolist())}
-    events = synthetic.month(
-        many, START, days=5, readings_per_day=0, claims=0, fills=0, labs=2_000, self_reports=0
-    )
+    events = synthetic.month(many, START, days=5, readings_per_day=0, claims=0, fills=0, labs=2_000, self_reports=0)
     found: defaultdict[bool, list[bool]] = defaultdict(list)
     for event in events:
         if event.fields.get("test") == "hba1c":
@@ -244,9 +230,7 @@ def test_results_show_who_has_diabetes() -> None:
 def test_reports_follow_health_and_name_own_conditions() -> None:
     many = Population.generate(12, 4_000)
     number = {member: i for i, member in enumerate(many.member_id.tolist())}
-    events = synthetic.month(
-        many, START, days=5, readings_per_day=0, claims=0, fills=0, labs=0, self_reports=4_000
-    )
+    events = synthetic.month(many, START, days=5, readings_per_day=0, claims=0, fills=0, labs=0, self_reports=4_000)
     ratings, sick, left_out = [], [], 0
     for event in of(list(events), "self.report"):
         own = many.conditions[number[event.member_id]]
@@ -292,7 +276,5 @@ def test_nobody_has_no_month() -> None:
 
 
 def test_a_month_spans_its_days(clean: list[SourceEvent]) -> None:
-    days = {
-        datetime.fromtimestamp(e.fields["time"] / 1000, UTC).date() for e in of(clean, "wearable.reading")
-    }
+    days = {datetime.fromtimestamp(e.fields["time"] / 1000, UTC).date() for e in of(clean, "wearable.reading")}
     assert days == {START + timedelta(days=d) for d in range(10)}

@@ -141,9 +141,7 @@ def test_a_span_that_follows_the_day_after_updates(tmp_path: Path) -> None:
         tmp_path,
         f"7,2018-02-01,2018-02-28,{person}7,2018-01-01,2018-01-31,{person}8,2018-01-01,2018-12-31,{person}",
     )
-    changes = [
-        (e.member_id, e.fields["action"], e.fields["effective_date"]) for e in sources.read("tuva", path)
-    ]
+    changes = [(e.member_id, e.fields["action"], e.fields["effective_date"]) for e in sources.read("tuva", path)]
     assert changes == [
         ("tuva-7", "enroll", "2018-01-01"),
         ("tuva-8", "enroll", "2018-01-01"),
@@ -183,9 +181,7 @@ def test_regions_are_those_of_the_census_bureau() -> None:
     assert {state: tuva.region_of(state) for state in expected} == expected
     assert tuva.region_of("Guam") == "Guam"
     counts = Counter(tuva.region_of(state) for states in tuva._STATES.values() for state in states.split("|"))
-    assert counts == dict(
-        zip(REGIONS, (9 + 2, 12, 17, 13), strict=True)
-    )  # 50 states, D.C. and two territories
+    assert counts == dict(zip(REGIONS, (9 + 2, 12, 17, 13), strict=True))  # 50 states, D.C. and two territories
 
 
 def test_real_lines_fall_into_the_categories_of_care(events: list[SourceEvent]) -> None:

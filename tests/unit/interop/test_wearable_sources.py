@@ -69,9 +69,7 @@ def test_fitabase_days_and_months_are_not_swapped(fitabase_events: list[SourceEv
         assert (min(days), max(days)) == (date(2016, 4, 12), date(2016, 5, 12)), metric
 
 
-def test_fitabase_hours_agree_with_the_daily_file(
-    fitabase_folder: Path, fitabase_events: list[SourceEvent]
-) -> None:
+def test_fitabase_hours_agree_with_the_daily_file(fitabase_folder: Path, fitabase_events: list[SourceEvent]) -> None:
     by_day: Counter[tuple[str, date]] = Counter()
     for event in readings(fitabase_events, "steps"):
         by_day[event.member_id, utc(event).date()] += event.fields["value"]
