@@ -26,7 +26,7 @@ def digest(source: str, event_id: str) -> int:
 def _find(table: NDArray[np.uint64], value: np.uint64) -> int:
     """Slot of `value`, or ~slot of the free slot where it belongs; linear probing, table size a power of two."""
     mask = len(table) - 1
-    slot = int(value & np.uint64(mask))
+    slot = np.int64(value & np.uint64(mask))
     while table[slot] != 0:
         if table[slot] == value:
             return slot

@@ -204,13 +204,14 @@ CREATE TABLE dead_letters (
     "topic" text NOT NULL,
     "partition" smallint NOT NULL,
     "kafka_offset" bigint NOT NULL,
+    "cluster_id" text NOT NULL,
     "reason" text NOT NULL,
     "field" text NOT NULL,
     "message" text NOT NULL,
     "payload" bytea NOT NULL,
     "payload_bytes" bigint NOT NULL,
     "recorded_at" timestamptz DEFAULT now() NOT NULL,
-    PRIMARY KEY ("topic", "partition", "kafka_offset")
+    PRIMARY KEY ("cluster_id", "topic", "partition", "kafka_offset")
 );
 
 CREATE TABLE outbox (
