@@ -139,7 +139,7 @@ class ShardLoop:
         if anew and recovered.commits:
             raise StreamError(
                 f"partition {partition}: topic {anew[0]!r} was made anew, but {len(recovered.commits)} commits since "
-                "the last snapshot must be replayed from its former log; restore that log, or begin with an empty database"
+                "the last snapshot must be replayed from its former log; restore that log or empty the database"
             )
         if anew:
             self._store.forget_offsets(partition)

@@ -30,8 +30,8 @@ _TUNING = {
 class EmbeddedPostgres:
     """One server with its data in `folder`. Durable: fsync and synchronous commit stay on.
 
-    PostgreSQL refuses to run as root, so root starts it as `postgres` or `nobody` and lets that user pass (not list) the
-    folders that lead to the binaries and the data.
+    PostgreSQL refuses to run as root, so root starts it as `postgres` or `nobody` and lets that user pass (not list)
+    the folders that lead to the binaries and the data.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def spawn(command: Sequence[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
-    """Starts a child in a session of its own, so that a terminal's Ctrl-C reaches us alone, with its output in `log`."""
+    """Starts a child in a session of its own (a terminal's Ctrl-C reaches us alone), with its output in `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             list(command),

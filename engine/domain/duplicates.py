@@ -23,7 +23,7 @@ def digest(source: str, event_id: str) -> int:
 
 
 @njit(cache=True)
-def _find(table: NDArray[np.uint64], value: np.uint64) -> int:
+def _find(table: NDArray[np.uint64], value: np.uint64) -> np.int64:
     """Slot of `value`, or ~slot of the free slot where it belongs; linear probing, table size a power of two."""
     mask = len(table) - 1
     slot = np.int64(value & np.uint64(mask))
