@@ -9,7 +9,8 @@ from kafka.admin import KafkaAdminClient
 
 from engine.errors import StreamError
 
-COMMON: dict[str, Any] = {"metrics_enabled": False, "api_version": None, "bootstrap_timeout_ms": 10_000}
+BOOTSTRAP_MS = 10_000
+"""How long a client tries to reach the broker before it gives up."""
 
 
 @contextmanager
@@ -22,10 +23,10 @@ def broker_errors(bootstrap: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def admin_client(bootstrap: str) -> Iterator[Any]:
+def admin_client(bootstrap: str, timeout_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
     """An admin client, closed afterwards. Raises StreamError where the broker is away."""
     with broker_errors(bootstrap, "administer topics"):
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap, **{k: COMMON[k] for k in ("bootstrap_timeout_ms",)})
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=timeout_ms)
         try:
             yield admin
         finally:

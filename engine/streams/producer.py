@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from kafka import KafkaProducer
 
-from engine.domain.events import SCHEMA_VERSION, SourceEvent
-from engine.streams.client import broker_errors
+from engine.domain.events import SCHEMA_VERSION, EventKind, SourceEvent
+from engine.streams.client import BOOTSTRAP_MS, broker_errors
 from engine.streams.topics import PARTITIONS, partition_of
 
 _BATCH_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class EventProducer:
                 batch_size=_BATCH_BYTES,
                 max_request_size=16 * _BATCH_BYTES,
                 metrics_enabled=False,
-                bootstrap_timeout_ms=10_000,
+                bootstrap_timeout_ms=BOOTSTRAP_MS,
             )
 
     def __enter__(self) -> "EventProducer":
@@ -50,6 +50,11 @@ class EventProducer:
     def send(self, event: SourceEvent) -> None:
         """Sends one event; its schema version is added here."""
         self.send_message(event.kind.topic, event.member_id, {"v": SCHEMA_VERSION, **event.fields})
+
+    def send_to(self, kind: EventKind, partition: int, fields: Mapping[str, object]) -> None:
+        """Sends an event that is about a whole partition, such as a scoring command."""
+        payload = self._encode({"v": SCHEMA_VERSION, **fields})
+        self.send_bytes(kind.topic, str(fields["member_id"]), payload, partition)
 
     def send_message(self, topic: str, key: str, message: Mapping[str, object]) -> None:
         """Sends a JSON message to the partition of the member named by `key`."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from kafka import KafkaConsumer, TopicPartition
 
 from engine.errors import StreamError
-from engine.streams.client import broker_errors
+from engine.streams.client import BOOTSTRAP_MS, broker_errors
 
 _FETCH_BYTES = 4 << 20
 
@@ -78,7 +78,7 @@ class KafkaReader:
                 max_partition_fetch_bytes=_FETCH_BYTES,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
-                bootstrap_timeout_ms=10_000,
+                bootstrap_timeout_ms=BOOTSTRAP_MS,
             )
 
     def assign(self, positions: Mapping[tuple[str, int], int]) -> None:

@@ -5,7 +5,7 @@ from kafka.partitioner.default import murmur2
 from engine.domain.batch import TopicIdentity
 from engine.domain.events import KIND_OF_TOPIC
 from engine.errors import StreamError
-from engine.streams.client import admin_client
+from engine.streams.client import BOOTSTRAP_MS, admin_client
 
 PARTITIONS = 64
 """Logical partitions of every topic. Part of the state's layout: another number is a migration, not a setting."""
@@ -41,9 +41,9 @@ def ensure_topics(bootstrap: str) -> None:
                 )
 
 
-def identities(bootstrap: str) -> dict[str, TopicIdentity]:
+def identities(bootstrap: str, timeout_ms: int = BOOTSTRAP_MS) -> dict[str, TopicIdentity]:
     """The identity of every input topic's log: what tells a log made anew from the one our offsets belong to."""
-    with admin_client(bootstrap) as admin:
+    with admin_client(bootstrap, timeout_ms) as admin:
         cluster = str(admin.describe_cluster()["cluster_id"])
         described = admin.describe_topics(list(INPUT_TOPICS))
     return {topic["name"]: TopicIdentity(cluster, str(topic.get("topic_id", ""))) for topic in described}
