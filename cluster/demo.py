@@ -3,7 +3,6 @@
 import datetime as dt
 import http.client
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from cluster import bootstrap
 from cluster.commands.events import run_batch
 from cluster.memory import PeakMemory
 from cluster.stack.state import Endpoints
-from cluster.stack.supervisor import down
 from engine.domain.events import SCORING_COMMAND, SourceEvent
 from engine.domain.population import Population
 from engine.errors import StackError, StreamError
@@ -55,8 +53,6 @@ class Outcome:
 
 def run(members: int, days: int, seed: int, data: Path | None, keep: bool, directory: Path) -> bool:
     """Runs the job and prints its summary; returns whether its check holds."""
-    down(directory)
-    shutil.rmtree(directory, ignore_errors=True)
     started = time.monotonic()
     stack = bootstrap.stack(directory, load_settings(), lambda text: console.print(f"[dim]{text} ...[/dim]"))
     with PeakMemory() as memory, stack as endpoints:

@@ -35,7 +35,7 @@ class PeakMemory:
 
 
 def tree_bytes() -> int:
-    """Memory of this process and its descendants now, in bytes: proportional set size where it may be read, else RSS."""
+    """Memory of this process and its descendants now, in bytes: proportional set size, RSS where that is denied."""
     me = psutil.Process()
     return sum(_bytes(process) for process in [me, *me.children(recursive=True)])
 

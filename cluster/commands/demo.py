@@ -1,11 +1,13 @@
 """`vitanexus demo`: the main job, end to end, on one machine."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cluster.commands.stack import DEFAULT
+from cluster.stack import ray_environment
 
 
 def demo(
@@ -24,6 +26,11 @@ def demo(
     Starts the whole stack, sends a month of readings, claims, labs and self reports through Kafka into the member
     shards, scores everybody, asks the API for a score and a premium recommendation, checks itself, and stops.
     """
+    from cluster.stack.orphans import down
+
+    down(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    ray_environment.prepare(directory)
     from cluster.demo import run
 
     if not run(members, days, seed, data, keep, directory):

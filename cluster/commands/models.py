@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cluster.stack import ray_environment
+
 predict = typer.Typer(help="Predict with the fitted models.", no_args_is_help=True)
 train = typer.Typer(help="Fit the models.", no_args_is_help=True)
 
@@ -40,15 +42,14 @@ def train_base_risk(
     """Fit the base-risk model on MEPS through Ray Train, and print its figures on held-out persons."""
     import tempfile
 
-    import ray
-    from rich import print_json
-
-    from actors.training import train_base_risk as fit
-    from cluster.stack.local_ray import authenticate
-    from engine.learning.registry import MODELS
-
     with tempfile.TemporaryDirectory() as storage:
-        authenticate(Path(storage))
+        ray_environment.prepare(Path(storage))
+        import ray
+        from rich import print_json
+
+        from actors.training import train_base_risk as fit
+        from engine.learning.registry import MODELS
+
         ray.init(log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1", dashboard_host="127.0.0.1")
         try:
             folder, metrics = fit(data, MODELS if out is None else out, version, Path(storage))

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cluster.stack import ray_environment
+
 Directory = Annotated[Path, typer.Option("--dir", help="state directory of the stack", envvar="VITANEXUS_STATE_DIR")]
 DEFAULT = Path(".vitanexus")
 _DETACHED_SECONDS = 180.0
@@ -42,6 +44,7 @@ def up(
         state = wait_until_ready(directory, child.pid, _DETACHED_SECONDS)
         typer.echo(describe(state))
         return
+    ray_environment.prepare(directory)
     from cluster.bootstrap import stack
     from engine.settings import load_settings
 
@@ -73,7 +76,7 @@ def status(directory: Directory = DEFAULT) -> None:
 
 def down(directory: Directory = DEFAULT) -> None:
     """Stop the stack, and whatever a killed one left behind. Data in PostgreSQL stays."""
-    from cluster.stack.supervisor import down as end
+    from cluster.stack.orphans import down as end
 
     typer.echo("stopped" if end(directory) else f"nothing runs in {directory}")
 

@@ -1,7 +1,5 @@
 """Ray on this machine: started by the supervisor, bound to loopback, with a token of its own."""
 
-import os
-import secrets
 from pathlib import Path
 
 import psutil
@@ -12,22 +10,18 @@ from cluster.stack.process import Recorded
 from engine.errors import StackError
 from engine.settings import RaySettings
 
-_KEY_FILE = "ray.auth"
 _WATCHED = ("gcs_server", "raylet")
 
 
-def start(settings: RaySettings, directory: Path) -> tuple[str, list[Recorded]]:
+def start(settings: RaySettings) -> tuple[str, list[Recorded]]:
     """Connects to the cluster the settings name, or starts Ray here; returns its address and the processes to watch.
 
-    Ray's daemons end with this process, even when it is killed. The token lies in the state directory, mode 0600.
+    Ray's daemons end with this process, even when it is killed. Needs the environment of `ray_environment.prepare`.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     try:
         if settings.address:
             ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
             return settings.address, []
-        authenticate(directory)
         context = ray.init(
             num_cpus=settings.num_cpus,
             object_store_memory=settings.object_store_mb * 1024 * 1024,
@@ -47,16 +41,6 @@ def start(settings: RaySettings, directory: Path) -> tuple[str, list[Recorded]]:
         if child.name() in _WATCHED
     ]
     return str(context["gcs_address"]), watched
-
-
-def authenticate(directory: Path) -> None:
-    """Points this process and its children at the stack's Ray token, made on first use."""
-    path = directory / _KEY_FILE
-    if not path.is_file():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
 def stop() -> None:

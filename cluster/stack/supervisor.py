@@ -11,13 +11,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from cluster.stack import broker, local_ray, postgres
+from cluster.stack.orphans import end_orphans, end_part
 from cluster.stack.process import Recorded, tail
-from cluster.stack.state import Endpoints, StackState, StateDir, processes
+from cluster.stack.state import Endpoints, StackState, StateDir
 from engine.errors import StackError
 from engine.settings import Settings
 
 _WATCH_SECONDS = 0.5
-_DOWN_SECONDS = 90.0
 Deploy = Callable[[Endpoints], str]
 """Starts shards and Serve on the endpoints; returns the HTTP address."""
 
@@ -78,7 +78,7 @@ class Stack:
             database = pool.submit(self._start_postgres, settings.postgres.url.get_secret_value())
             log = pool.submit(self._start_broker, settings.kafka.bootstrap)
             self._say("starting Ray")
-            ray_address, ray_processes = local_ray.start(settings.ray, self._directory.path)
+            ray_address, ray_processes = local_ray.start(settings.ray)
             self._started += ray_processes
             endpoints = Endpoints(database.result(), log.result(), ray_address)
         state = replace(state, processes=tuple(self._started), endpoints=endpoints)
@@ -112,26 +112,13 @@ class Stack:
         finally:
             local_ray.stop()
             for part in self._started:
-                _STOPPERS.get(part.name, _kill)(part)
+                end_part(part)
             self._directory.clear()
             self._directory.unlock()
 
 
-def _kill(part: Recorded) -> None:
-    part.end(signal.SIGTERM, 5.0)
-
-
-_STOPPERS: dict[str, Callable[[Recorded], None]] = {"postgres": postgres.stop, "broker": broker.stop}
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def end_orphans(state: StackState | None) -> None:
-    """Ends what a supervisor left behind that was killed itself."""
-    for part in () if state is None else state.processes:
-        _STOPPERS.get(part.name, _kill)(part)
 
 
 def wait_until_ready(directory: Path, supervisor_pid: int, seconds: float) -> StackState:
@@ -148,16 +135,3 @@ def wait_until_ready(directory: Path, supervisor_pid: int, seconds: float) -> St
         if time.monotonic() > deadline:
             raise StackError(f"the stack is not ready after {seconds:g} s; {log}:\n{tail(log)}")
         time.sleep(_WATCH_SECONDS / 2)
-
-
-def down(directory: Path) -> bool:
-    """Ends the stack of `directory`, and whatever a killed supervisor left; False where nothing ran."""
-    state_dir = StateDir(directory)
-    state = state_dir.read()
-    if state is None:
-        return False
-    running = any(part.process() for part in processes(state))
-    state.supervisor.end(signal.SIGTERM, _DOWN_SECONDS)
-    end_orphans(state)
-    state_dir.clear()
-    return running
