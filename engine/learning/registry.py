@@ -4,15 +4,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import xgboost
 
 from engine.errors import ModelError
-from engine.learning.fit import Boosters
 from engine.scoring.base_risk import BaseRiskModel, Calibration
 from engine.scoring.features import BASE_FEATURES
+
+if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
+    from engine.learning.fit import Boosters
 
 MODELS = Path(__file__).parent / "models"
 BASE_RISK = "base_risk"
@@ -33,7 +34,7 @@ class ModelCard:
 
 
 def save(
-    model: BaseRiskModel, boosters: Boosters, training: Mapping[str, Any], metrics: Mapping[str, Any], root: Path
+    model: BaseRiskModel, boosters: "Boosters", training: Mapping[str, Any], metrics: Mapping[str, Any], root: Path
 ) -> Path:
     """Writes a version's folder below `root` and returns it."""
     folder = root / BASE_RISK / model.version
@@ -81,6 +82,8 @@ def load_base_risk(version: str = "", root: Path = MODELS) -> BaseRiskModel:
 
     Raises ModelError where the version is not there, a file's digest is not the card's, or the features differ.
     """
+    import xgboost
+
     known = [card for card in cards(root) if card.name == BASE_RISK]
     chosen = [card for card in known if not version or card.version == version]
     if not chosen:
