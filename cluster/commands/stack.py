@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from cluster.stack import ray_environment
+from cluster.stack.state import StateDir, describe, processes
 
 Directory = Annotated[Path, typer.Option("--dir", help="state directory of the stack", envvar="VITANEXUS_STATE_DIR")]
 DEFAULT = Path(".vitanexus")
@@ -25,11 +26,11 @@ def up(
     A URL in the settings replaces a part: VITANEXUS_POSTGRES_URL, VITANEXUS_KAFKA_BOOTSTRAP, VITANEXUS_RAY_ADDRESS.
     Runs until Ctrl-C, or until a part dies, and takes the others down with it.
     """
-    from cluster.stack.state import StateDir, describe
+    StateDir(directory).prepare()
+    ray_environment.prepare(directory)  # before anything imports Ray
     from cluster.stack.supervisor import wait_until_ready
 
     if detach:
-        StateDir(directory).prepare()
         running = StateDir(directory)
         running.lock()  # says what is running, where something is
         running.unlock()
@@ -44,7 +45,6 @@ def up(
         state = wait_until_ready(directory, child.pid, _DETACHED_SECONDS)
         typer.echo(describe(state))
         return
-    ray_environment.prepare(directory)
     from cluster.bootstrap import stack
     from engine.settings import load_settings
 
@@ -60,8 +60,6 @@ def up(
 
 def status(directory: Directory = DEFAULT) -> None:
     """Show what of the stack runs, and where. Exit code 3 when nothing runs or a part is dead."""
-    from cluster.stack.state import StateDir, describe, processes
-
     state = StateDir(directory).read()
     if state is None:
         typer.echo(f"nothing runs in {directory}")

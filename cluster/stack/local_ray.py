@@ -1,5 +1,7 @@
 """Ray on this machine: started by the supervisor, bound to loopback, with a token of its own."""
 
+import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -10,10 +12,11 @@ from cluster.stack.process import Recorded
 from engine.errors import StackError
 from engine.settings import RaySettings
 
-_WATCHED = ("gcs_server", "raylet")
+_WORKER = "ray::IDLE"
+_PARTING_SECONDS = 3.0
 
 
-def start(settings: RaySettings) -> tuple[str, list[Recorded]]:
+def start(settings: RaySettings, spared: Collection[int]) -> tuple[str, list[Recorded]]:
     """Connects to the cluster the settings name, or starts Ray here; returns its address and the processes to watch.
 
     Ray's daemons end with this process, even when it is killed. Needs the environment of `ray_environment.prepare`.
@@ -34,16 +37,23 @@ def start(settings: RaySettings) -> tuple[str, list[Recorded]]:
     except (RuntimeError, ConnectionError, ValueError) as error:
         raise StackError(f"Ray did not start: {error}") from error
     log = Path(context["session_dir"]) / "logs"
-    children = psutil.Process().children(recursive=True)
-    watched = [
-        Recorded.of(child.name(), child.pid, log / f"{child.name()}.out")
-        for child in children
-        if child.name() in _WATCHED
-    ]
-    return str(context["gcs_address"]), watched
+    daemons = [child for child in _family(spared) if not child.name().startswith(_WORKER)]
+    return str(context["gcs_address"]), [Recorded.of(child.name(), child.pid, log) for child in daemons]
 
 
-def stop() -> None:
-    """Leaves Ray; a local one ends."""
-    if ray.is_initialized():
-        ray.shutdown()
+def _family(spared: Collection[int]) -> list[psutil.Process]:
+    """The processes below this one, but for those of `spared` children."""
+    direct = [child for child in psutil.Process().children() if child.pid not in spared]
+    return [*direct, *(process for child in direct for process in child.children(recursive=True))]
+
+
+def stop(spared: Collection[int]) -> None:
+    """Leaves Ray; a local one ends, with agents and workers that outlive its daemons. `spared` are other children."""
+    if not ray.is_initialized():
+        return
+    family = _family(spared)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(family, timeout=_PARTING_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

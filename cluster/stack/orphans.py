@@ -1,7 +1,7 @@
 """Ends the parts of a stack by what is recorded of them, whoever started them. Knows no Ray."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from cluster.stack import broker, postgres
@@ -11,6 +11,9 @@ from cluster.stack.state import StackState, StateDir, processes
 _DOWN_SECONDS = 90.0
 _TERM_SECONDS = 5.0
 _STOPPERS: dict[str, Callable[[Recorded], None]] = {"postgres": postgres.stop, "broker": broker.stop}
+
+EMBEDDED: Collection[str] = _STOPPERS.keys()
+"""Names of the parts that are not of Ray."""
 
 
 def end_part(part: Recorded) -> None:

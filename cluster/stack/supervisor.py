@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from cluster.stack import broker, local_ray, postgres
-from cluster.stack.orphans import end_orphans, end_part
+from cluster.stack.orphans import EMBEDDED, end_orphans, end_part
 from cluster.stack.process import Recorded, tail
 from cluster.stack.state import Endpoints, StackState, StateDir
 from engine.errors import StackError
@@ -77,10 +77,12 @@ class Stack:
         with ThreadPoolExecutor(2) as pool:
             database = pool.submit(self._start_postgres, settings.postgres.url.get_secret_value())
             log = pool.submit(self._start_broker, settings.kafka.bootstrap)
-            self._say("starting Ray")
-            ray_address, ray_processes = local_ray.start(settings.ray)
-            self._started += ray_processes
-            endpoints = Endpoints(database.result(), log.result(), ray_address)
+            self._say("starting PostgreSQL, broker and Ray")
+            endpoints = Endpoints(database.result(), log.result())
+        others = [part.pid for part in self._started]
+        ray_address, ray_processes = local_ray.start(settings.ray, others)
+        self._started += ray_processes
+        endpoints = replace(endpoints, ray=ray_address)
         state = replace(state, processes=tuple(self._started), endpoints=endpoints)
         self._directory.write(state)
         self._say("starting shards and Serve")
@@ -110,7 +112,7 @@ class Stack:
             if self._deployed:
                 self._undeploy()
         finally:
-            local_ray.stop()
+            local_ray.stop([part.pid for part in self._started if part.name in EMBEDDED])
             for part in self._started:
                 end_part(part)
             self._directory.clear()
