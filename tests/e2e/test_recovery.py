@@ -6,7 +6,7 @@ import random
 import psutil
 import psycopg
 
-from engine.domain.events import READING
+from engine.domain.events import READING, SourceEvent
 from engine.domain.population import Population
 from engine.interop import synthetic
 from engine.streams.producer import EventProducer
@@ -16,15 +16,18 @@ from tests.e2e.test_http import wait_until
 KILLS = 3
 
 
+def _renamed(event: SourceEvent) -> SourceEvent:
+    """The event for a member of this test's own, whatever other tests have sent."""
+    own = {name: f"k-{event.fields[name]}" for name in ("member_id", "event_id")}
+    return SourceEvent(event.kind, {**event.fields, **own})
+
+
 def test_totals_are_exact_after_shards_are_killed(stack: RunningStack) -> None:
     before = {row.topic: row for row in stack.queries.consumed()}
     tally = synthetic.Tally()
     population = Population.generate(23, 200)
     month = synthetic.month(population, dt.date(2025, 2, 1), days=10, duplicate_rate=0.01, tally=tally)
-    events = list(month)
-    for event in events:  # members of their own, whatever other tests have sent
-        event.fields["member_id"] = f"k-{event.fields['member_id']}"
-        event.fields["event_id"] = f"k-{event.fields['event_id']}"
+    events = [_renamed(event) for event in month]
     chance = random.Random(5)
     with EventProducer(stack.endpoints.kafka) as producer:
         for part in range(KILLS + 1):
