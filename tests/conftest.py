@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+pytest_plugins = ("tests.kafka", "tests.stack")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
