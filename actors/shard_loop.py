@@ -59,7 +59,7 @@ class ShardLoop:
         self.ready = threading.Event()
         self.finished = False
         self._store = ShardStore(plan.postgres_url, plan.name, plan.lease_seconds)
-        self._processor = Processor(scorer, self._store.known_events)
+        self._processor = Processor(scorer, self._known_events)
         self._positions: dict[Place, int] = {}
         self._snapshot_seq: dict[int, int] = {}
         self._identities: dict[str, TopicIdentity] = {}
@@ -71,6 +71,7 @@ class ShardLoop:
 
     def run(self) -> None:
         """Takes the leases, recovers, and works until stopped. Exits the process at once when a lease is lost."""
+        self._retry(self._store.reconnect, lambda: True)
         events = KafkaReader(self.plan.bootstrap, self.plan.name)
         enrolments = KafkaReader(self.plan.bootstrap, f"{self.plan.name}-enrolments")
         try:
@@ -214,6 +215,11 @@ class ShardLoop:
                 self._snapshot_seq[commit.partition] = commit.seq
             self._positions.update({(topic, commit.partition): o for topic, o in commit.offsets.items()})
 
+    def _known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, int]]:
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        self._retry(lambda: found.update(self._store.known_events(table, keys)), lambda: False)
+        return found
+
     def _retry(self, action: Callable[[], None], done: Callable[[], bool]) -> None:
         """Runs `action` until it succeeds; after a lost connection asks `done` whether it had. Bounded."""
         deadline, pause, lost = time.monotonic() + self.plan.retry_seconds, _RETRY_FIRST, False
@@ -234,7 +240,7 @@ class ShardLoop:
                     ) from error
                 self._log.warning("postgres away, trying again", error=str(error).strip())
                 lost = True
-                self._stop.wait(pause)
+                time.sleep(pause)
                 pause = min(2 * pause, _RETRY_MOST)
 
     def _keep(self) -> None:
@@ -297,7 +303,10 @@ class _Enrolments:
         partitions = {part.partition for part in judged}
         ends = self._reader.end_offsets([(ENROLLMENT.topic, partition) for partition in sorted(partitions)])
         deadline = time.monotonic() + retry_seconds
-        while any(self._next(place) < end for place, end in ends.items()) and time.monotonic() < deadline:
+        while any(self._next(place) < end for place, end in ends.items()):
+            if time.monotonic() > deadline:
+                late = {place: (self._next(place), end) for place, end in ends.items() if self._next(place) < end}
+                raise StreamError(f"the broker does not deliver enrolments it holds within {retry_seconds:g} s: {late}")
             self.poll(100)
 
     def _next(self, place: Place) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +24,18 @@ def shared_data(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_folder() -> Iterator[Path]:
+    """A folder for servers. Not below pytest's own: each pytest shuts that to the ordinary user PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory(prefix="vitanexus-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[str]:
     """URL of a real PostgreSQL for the whole session."""
     from cluster.stack import postgres
 
-    recorded, url = postgres.EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
+    recorded, url = postgres.EmbeddedPostgres(server_folder / "postgres").start()
     yield url
     postgres.stop(recorded)
 

@@ -160,11 +160,9 @@ def recompute(log: Iterable[LogRecord]) -> Expected:
 
 def _misplaced(kind: EventKind, event: dict[str, Any], record: LogRecord, members: dict[str, Member]) -> str:
     member = event["member_id"]
-    if member in members:
-        return ""
     if (murmur2(member.encode()) & 0x7FFFFFFF) % 64 != record.partition:
         return "wrong_partition"
-    return "" if kind is ENROLLMENT else "unknown_member"
+    return "" if kind is ENROLLMENT or member in members else "unknown_member"
 
 
 def judge(kind: EventKind, record: LogRecord) -> tuple[dict[str, Any] | None, str]:

@@ -1,10 +1,9 @@
-"""Fixtures of the parts a shard needs: PostgreSQL with an empty database, the scorer, the population's events."""
+"""Fixtures of the parts a shard needs beside those of conftest.py: a PostgreSQL to be crashed, and the scorer."""
 
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from cluster.stack import postgres
@@ -14,32 +13,10 @@ from engine.settings import load_rules
 from engine.storage.migrate import migrate
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server, url = postgres.EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
-    try:
-        yield url
-    finally:
-        postgres.stop(server)
-
-
 @pytest.fixture
-def database(postgres_server: str) -> Iterator[str]:
-    """URL of a database of the test's own, migrated and empty."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = postgres_server.removesuffix(postgres.DATABASE) + name
-    migrate(url)
-    yield url
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[tuple[postgres.EmbeddedPostgres, str, list[postgres.Recorded]]]:
+def own_postgres(server_folder: Path) -> Iterator[tuple[postgres.EmbeddedPostgres, str, list[postgres.Recorded]]]:
     """A server of the test's own, its URL with a migrated database, and the processes the test has to end."""
-    server = postgres.EmbeddedPostgres(tmp_path / "postgres")
+    server = postgres.EmbeddedPostgres(server_folder / uuid.uuid4().hex)
     running, url = server.start()
     processes = [running]
     try:

@@ -41,8 +41,11 @@ class EmbeddedPostgres:
         self._log = folder / "postgres.log"
         self._user = _ordinary_user() if os.geteuid() == 0 else None
 
-    def start(self) -> tuple[Recorded, str]:
-        """Starts the server, making the data directory first where there is none; returns its process and URL."""
+    def start(self, port: int | None = None) -> tuple[Recorded, str]:
+        """Starts the server, making the data directory first where there is none; returns its process and URL.
+
+        It takes a free port unless `port` says which: after a crash its clients look for it where it was.
+        """
         binaries = _binaries()
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._user:
@@ -50,7 +53,7 @@ class EmbeddedPostgres:
             _let_pass(self._folder)
         if not (self._data / "PG_VERSION").is_file():
             self._initialise(binaries)
-        port = free_port()
+        port = port or free_port()
         options = [word for name, value in _TUNING.items() for word in ("-c", f"{name}={value}")]
         command = [str(binaries / "postgres"), "-D", str(self._data), "-p", str(port), *options]
         child = spawn(command, self._log, self._user)

@@ -19,8 +19,8 @@ from engine.streams.apply import Touched, apply_events, stored_rows
 from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
 from engine.streams.outputs import dead_letter_messages, score_rows
 
-KnownEvents = Callable[[str, Sequence[tuple[str, str]]], Mapping[tuple[str, str], int]]
-"""Of (table, keys): the keys already stored there, with the Kafka offset each came from."""
+KnownEvents = Callable[[str, Sequence[tuple[str, str]]], Mapping[tuple[str, str], tuple[int, int]]]
+"""Of (table, keys): the keys already stored there, with the partition and Kafka offset each came from."""
 
 
 class Processor:
@@ -33,6 +33,7 @@ class Processor:
         self.scorer = scorer
         self.states: dict[int, PartitionState] = {}
         self._known_events = known_events
+        self._claimed: set[tuple[str, str, str]] = set()
 
     def unknown_members(self, judged: Sequence[Judged]) -> set[str]:
         """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
@@ -59,6 +60,7 @@ class Processor:
         under its own offset is itself and not a duplicate; the caller then throws the commits away.
         """
         by_partition: dict[int, dict[str, Judged]] = {}
+        self._claimed.clear()
         for part in judged:
             by_partition.setdefault(part.partition, {})[part.kind.topic] = part
         commits: list[PartitionCommit] = []
@@ -118,10 +120,14 @@ class Processor:
         digests = np.fromiter((digest(*name) for name in names), np.uint64, len(names))
         duplicate = state.window.claim(digests)
         if part.kind.table and not part.kind.stored.time:
-            stored = self._known_events(part.kind.table, names)
+            table = part.kind.table
+            stored = self._known_events(table, names)
             for i, name in enumerate(names):
-                if name in stored and not (replaying and stored[name] >= part.offsets[i]):
+                itself = replaying and stored.get(name) == (part.partition, part.offsets[i])
+                # one event under two members lies in two partitions, and so perhaps twice in this very batch
+                if (name in stored and not itself) or (table, *name) in self._claimed:
                     duplicate[i] = True
+            self._claimed.update((table, *name) for name in names)
         if duplicate.any():
             part.filter((~duplicate).tolist())
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from kafka import KafkaProducer
 
-from engine.domain.events import SCHEMA_VERSION, EventKind, SourceEvent
+from engine.domain.events import ENROLLMENT, SCHEMA_VERSION, EventKind, SourceEvent
 from engine.streams.client import BOOTSTRAP_MS, broker_errors
 from engine.streams.topics import PARTITIONS, partition_of
 
@@ -28,6 +28,7 @@ class EventProducer:
         self._encode = msgspec.json.Encoder().encode
         self._partitions: dict[str, int] = {}
         self._pending: list[Any] = []
+        self._enrolling: set[str] = set()
         with broker_errors(bootstrap, "connect a producer"):
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap,
@@ -48,7 +49,15 @@ class EventProducer:
         self._producer.close(timeout=10 if error is None else 1)
 
     def send(self, event: SourceEvent) -> None:
-        """Sends one event; its schema version is added here."""
+        """Sends one event; its schema version is added here.
+
+        An event waits until its member's enrolment, where that was sent just before, is acknowledged: the shard finds
+        the enrolment of every event that was acknowledged after it.
+        """
+        if event.kind is ENROLLMENT:
+            self._enrolling.add(event.member_id)
+        elif event.member_id in self._enrolling:
+            self.flush()
         self.send_message(event.kind.topic, event.member_id, {"v": SCHEMA_VERSION, **event.fields})
 
     def send_to(self, kind: EventKind, partition: int, fields: Mapping[str, object]) -> None:
@@ -89,3 +98,4 @@ class EventProducer:
             for future in self._pending:
                 future.get(timeout=10)
         self._pending.clear()
+        self._enrolling.clear()
