@@ -266,7 +266,7 @@ class ShardLoop:
                     {topic: self._positions[topic, partition] for topic in KIND_OF_TOPIC},
                     {},
                     snapshot=state.dump(),
-                    watermark_us=state.watermark_us,
+                    watermark_us=state.latest_event_us,
                     members=len(state),
                     model_version=self._scorer.version,
                 )

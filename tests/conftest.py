@@ -1,12 +1,11 @@
 """Fixtures every test may use."""
 
 import os
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+
+pytest_plugins = ("tests.kafka", "tests.stack")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,40 +17,3 @@ def shared_data(name: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"the data set {name} is not beside the project (set VITANEXUS_DATA)")
     return path
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real PostgreSQL for the whole session."""
-    from cluster.stack import postgres
-
-    recorded, url = postgres.EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
-    yield url
-    postgres.stop(recorded)
-
-
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """URL of a fresh database at the newest revision, dropped afterwards."""
-    from engine.storage.migrate import migrate
-
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = f"{postgres_server.rpartition('/')[0]}/{name}"
-    migrate(url)
-    yield url
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def broker_bootstrap(tmp_path: Path) -> Iterator[str]:
-    """Address of a fresh embedded broker with our topics."""
-    from cluster.stack import broker
-    from engine.streams.topics import ensure_topics
-
-    recorded, bootstrap = broker.start(tmp_path / "broker")
-    ensure_topics(bootstrap)
-    yield bootstrap
-    broker.stop(recorded)

@@ -151,6 +151,11 @@ class PartitionState:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def latest_event_us(self) -> int | None:
+        """The partition's watermark; None before its first event: commands and dead letters have no event time."""
+        return None if self.watermark_us == NEVER else self.watermark_us
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._columns[name]
 

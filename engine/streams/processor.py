@@ -82,7 +82,7 @@ class Processor:
                     dead_letter_rows(part, letters, cluster_id)
             commit.rows["dead_letters"] = letters
             commit.rows["outbox"] = dead_letter_messages(letters)
-            commit.watermark_us, commit.members = state.watermark_us, len(state)
+            commit.watermark_us, commit.members = state.latest_event_us, len(state)
             commits.append(commit)
         self._score(commits, touched)
         return commits

@@ -1,5 +1,7 @@
 """Topics: one a kind of event and the topics of our own, all with the same number of partitions."""
 
+import time
+
 from kafka.partitioner.default import murmur2
 
 from engine.domain.batch import TopicIdentity
@@ -10,6 +12,7 @@ from engine.streams.client import BOOTSTRAP_MS, admin_client
 PARTITIONS = 64
 """Logical partitions of every topic. Part of the state's layout: another number is a migration, not a setting."""
 
+_CREATED_SECONDS = 30.0
 SCORES_UPDATED = "scores.updated"
 CARE_ALERTS = "care.alerts"
 DEAD_LETTER_TOPIC = "dead.letters"
@@ -28,17 +31,25 @@ def ensure_topics(bootstrap: str) -> None:
     """Creates the topics that are missing. Raises StreamError where one exists with another number of partitions."""
     from kafka.admin import NewTopic
 
+    wanted = [*INPUT_TOPICS, *OUTPUT_TOPICS]
+    deadline = time.monotonic() + _CREATED_SECONDS
     with admin_client(bootstrap) as admin:
         present = set(admin.list_topics())
-        missing = [name for name in (*INPUT_TOPICS, *OUTPUT_TOPICS) if name not in present]
+        missing = [name for name in wanted if name not in present]
         if missing:
             admin.create_topics([NewTopic(name, PARTITIONS, -1) for name in missing])
-        for described in admin.describe_topics([*INPUT_TOPICS, *OUTPUT_TOPICS]):
-            count = len(described["partitions"])
-            if count != PARTITIONS:
-                raise StreamError(
-                    f"topic {described['name']!r} has {count} partitions, not {PARTITIONS}: members would change owners"
-                )
+        # a broker acknowledges a topic before its own view of the metadata has it
+        while not all(topic["partitions"] for topic in admin.describe_topics(wanted)):
+            if time.monotonic() > deadline:
+                raise StreamError(f"the broker at {bootstrap} shows new topics without partitions: {missing}")
+            time.sleep(0.05)
+        described = admin.describe_topics(wanted)
+    for topic in described:
+        count = len(topic["partitions"])
+        if count != PARTITIONS:
+            raise StreamError(
+                f"topic {topic['name']!r} has {count} partitions, not {PARTITIONS}: members would change owners"
+            )
 
 
 def identities(bootstrap: str, timeout_ms: int = BOOTSTRAP_MS) -> dict[str, TopicIdentity]:
