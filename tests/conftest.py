@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ("tests.kafka", "tests.stack")
+
+# machines are shared and the first call compiles a kernel: a slow example is no failure
+settings.register_profile("vitanexus", deadline=None)
+settings.load_profile("vitanexus")
 
 ROOT = Path(__file__).resolve().parents[1]
 
