@@ -1,12 +1,13 @@
 """Reads the settings, and puts the parts together: the only place that does either."""
 
 import contextlib
-import os
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import ray
 from ray import serve
+from ray.actor import ActorHandle
 
 from actors.relay import NAME as RELAY
 from actors.relay import OutboxRelay
@@ -26,7 +27,6 @@ from serve_apps import gateway
 APPLICATION = "vitanexus"
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 40.0
-DEFAULT_DIRECTORY = Path(os.environ.get("VITANEXUS_STATE_DIR", ".vitanexus"))
 
 
 def plans(settings: Settings, endpoints: Endpoints) -> list[ShardPlan]:
@@ -71,6 +71,7 @@ def deploy(settings: Settings, endpoints: Endpoints) -> str:
 
     Raises StackError when a shard has not recovered in time.
     """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     prepare(endpoints)
     rules, level = load_rules(), settings.log.level
     OutboxRelay.options(name=RELAY, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
@@ -102,16 +103,27 @@ def deploy(settings: Settings, endpoints: Endpoints) -> str:
 
 
 def undeploy(settings: Settings) -> None:
-    """Stops Serve, then the shards, which take their snapshots and give their leases back, then the relay."""
+    """Stops the application and the shards, which take their snapshots and give their leases back, then the relay."""
     if not ray.is_initialized():
         return
-    with contextlib.suppress(ray.exceptions.RayError):
-        serve.shutdown()
-    for name in [*(shard_name(index) for index in range(settings.shards.count)), RELAY]:
-        with contextlib.suppress(ValueError, ray.exceptions.RayError, TimeoutError):
-            actor = ray.get_actor(name, namespace=NAMESPACE)
-            ray.get(actor.stop.remote(), timeout=_STOP_SECONDS)
+    shards = [_stopping(shard_name(index)) for index in range(settings.shards.count)]
+    with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+        serve.delete(APPLICATION)
+    for stopping in [*shards, _stopping(RELAY)]:
+        if stopping is not None:
+            actor, stopped = stopping
+            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+                ray.get(stopped, timeout=_STOP_SECONDS)
             ray.kill(actor)
+
+
+def _stopping(name: str) -> tuple[ActorHandle, ray.ObjectRef] | None:
+    """The actor, asked to stop, and the answer to wait for; None where it is gone."""
+    try:
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+    return actor, actor.stop.remote()
 
 
 def stack(directory: Path, settings: Settings, say: Callable[[str], None]) -> Stack:

@@ -5,11 +5,11 @@ from types import TracebackType
 
 import psutil
 
-_SAMPLE_SECONDS = 1.0
+_SAMPLE_SECONDS = 3.0
 
 
 class PeakMemory:
-    """Samples, once a second, the sum of proportional set sizes (shared pages counted once) of the process tree.
+    """Samples, every three seconds, the sum of proportional set sizes (shared pages counted once) of the process tree.
 
     Children in sessions of their own stay in the tree, so PostgreSQL, the broker and Ray are all counted.
     """

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.stack import broker as embedded
 from cluster.stack.process import Recorded, accepts, free_port, spawn, wait_ready
 from engine.errors import StreamError
 from engine.streams import topics
@@ -161,6 +162,17 @@ def kafka_bootstrap(kafka_broker: KafkaBroker) -> str:
 
 
 @pytest.fixture
+def embedded_bootstrap(tmp_path: Path) -> Iterator[str]:
+    """Address of an embedded broker of the test's own, with empty topics."""
+    server, bootstrap = embedded.start(tmp_path / "broker")
+    try:
+        topics.ensure_topics(bootstrap)
+        yield bootstrap
+    finally:
+        embedded.stop(server)
+
+
+@pytest.fixture
 def any_bootstrap(request: pytest.FixtureRequest) -> str:
     """The real broker where this machine can run one, else the embedded one."""
-    return str(request.getfixturevalue("broker_bootstrap" if missing() else "kafka_bootstrap"))
+    return str(request.getfixturevalue("embedded_bootstrap" if missing() else "kafka_bootstrap"))

@@ -15,11 +15,11 @@ AS_OF_MS = int(dt.datetime(2019, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 def test_real_files_become_the_oracles_state_and_scores(
-    any_bootstrap: str, postgres_url: str, scorer: HealthScorer
+    any_bootstrap: str, database: str, scorer: HealthScorer
 ) -> None:
     sources = {"fitabase": shared_data("fitbit_fitabase_2016"), "tuva": shared_data("tuva_demo_100")}
     shards = [
-        ShardLoop(plan(f"shard-{i}", postgres_url, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000), scorer)
+        ShardLoop(plan(f"shard-{i}", database, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000), scorer)
         for i in range(2)
     ]
     threads = [threading.Thread(target=shard.run) for shard in shards]
@@ -30,14 +30,14 @@ def test_real_files_become_the_oracles_state_and_scores(
             produced = sum(producer.send_all(read(name, folder)) for name, folder in sources.items())
             again = list(read("tuva", sources["tuva"]))[::10]
             produced += producer.send_all(again)
-        settle(postgres_url, any_bootstrap, AS_OF_MS)
+        settle(database, any_bootstrap, AS_OF_MS)
     finally:
         for shard in shards:
             shard.stop()
         for thread in threads:
             thread.join(30)
     assert all(shard.finished for shard in shards)
-    expected = check_all(postgres_url, any_bootstrap, scorer)
+    expected = check_all(database, any_bootstrap, scorer)
     total = expected.total()
     assert total.applied + total.duplicates + total.dead_letters == produced + PARTITIONS
     assert len(expected.members) == 133

@@ -28,7 +28,7 @@ def test_a_shard_goes_on_after_the_broker_was_away(
     ending: signal.Signals,
     kafka_bootstrap: str,
     kafka_broker: KafkaBroker,
-    postgres_url: str,
+    database: str,
     tmp_path: Path,
     scorer: HealthScorer,
 ) -> None:
@@ -36,14 +36,14 @@ def test_a_shard_goes_on_after_the_broker_was_away(
     enrolments = [event for event in batch if event.kind is ENROLLMENT]
     others = [event for event in batch if event.kind is not ENROLLMENT]
     produce(kafka_bootstrap, enrolments + others[: len(others) // 2])
-    shard = ShardProcess(plan("shard-0", postgres_url, kafka_bootstrap, poll_records=100), tmp_path)
-    wait_total(postgres_url, len(batch) // 4)
+    shard = ShardProcess(plan("shard-0", database, kafka_bootstrap, poll_records=100), tmp_path)
+    wait_total(database, len(batch) // 4)
     kafka_broker.stop(ending)
     time.sleep(3)
     assert shard.running
     kafka_broker.start()
     produce(kafka_bootstrap, others[len(others) // 2 :])
-    finish_and_check(shard, postgres_url, kafka_bootstrap, scorer)
+    finish_and_check(shard, database, kafka_bootstrap, scorer)
 
 
 def test_topics_keep_their_identity_over_a_restart_and_lose_it_when_made_anew(

@@ -53,46 +53,46 @@ def published(bootstrap: str) -> dict[int, list[int]]:
     return numbers
 
 
-def test_messages_of_a_member_keep_their_order(broker_bootstrap: str, postgres_url: str) -> None:
-    with relay(postgres_url, broker_bootstrap) as loop:
+def test_messages_of_a_member_keep_their_order(embedded_bootstrap: str, database: str) -> None:
+    with relay(database, embedded_bootstrap) as loop:
         for start in range(0, 12_000, 3_000):
-            put(postgres_url, start, 3_000)
-        wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty")
+            put(database, start, 3_000)
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
     assert loop.published == 12_000
-    numbers = published(broker_bootstrap)
+    numbers = published(embedded_bootstrap)
     assert sorted(n for part in numbers.values() for n in part) == list(range(12_000))
     for partition, part in numbers.items():
         assert part == sorted(part)
         assert all(partition_of(f"member-{n % 10}") == partition for n in part)
 
 
-def test_of_two_relays_one_works_and_the_other_takes_over(broker_bootstrap: str, postgres_url: str) -> None:
-    with relay(postgres_url, broker_bootstrap) as first:
-        put(postgres_url, 0, 100)
-        wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty")
-        with relay(postgres_url, broker_bootstrap) as second:
-            put(postgres_url, 100, 100)
-            wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty")
+def test_of_two_relays_one_works_and_the_other_takes_over(embedded_bootstrap: str, database: str) -> None:
+    with relay(database, embedded_bootstrap) as first:
+        put(database, 0, 100)
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
+        with relay(database, embedded_bootstrap) as second:
+            put(database, 100, 100)
+            wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
             assert (first.published, second.published) == (200, 0)
             first.stop()
-            put(postgres_url, 200, 100)
-            wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty")
+            put(database, 200, 100)
+            wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
             assert first.published + second.published == 300
-    assert sorted(n for part in published(broker_bootstrap).values() for n in part) == list(range(300))
+    assert sorted(n for part in published(embedded_bootstrap).values() for n in part) == list(range(300))
 
 
 @pytest.mark.java
 def test_nothing_is_lost_while_the_broker_is_away(
-    kafka_bootstrap: str, kafka_broker: KafkaBroker, postgres_url: str
+    kafka_bootstrap: str, kafka_broker: KafkaBroker, database: str
 ) -> None:
-    with relay(postgres_url, kafka_bootstrap):
-        put(postgres_url, 0, 500)
-        wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty")
+    with relay(database, kafka_bootstrap):
+        put(database, 0, 500)
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
         kafka_broker.stop()
-        put(postgres_url, 500, 500)
-        assert waiting(postgres_url) == 500
+        put(database, 500, 500)
+        assert waiting(database) == 500
         kafka_broker.start()
-        wait_for(lambda: waiting(postgres_url) == 0, "the outbox to be empty", 120)
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty", 120)
     numbers = published(kafka_bootstrap)
     assert {n for part in numbers.values() for n in part} == set(range(1000))
     for part in numbers.values():
@@ -101,13 +101,13 @@ def test_nothing_is_lost_while_the_broker_is_away(
 
 
 def test_a_reading_that_makes_a_member_critical_reaches_the_care_team(
-    broker_bootstrap: str, postgres_url: str, record_property: Callable[[str, object], None]
+    embedded_bootstrap: str, database: str, record_property: Callable[[str, object], None]
 ) -> None:
-    measured = measure(100, 10, postgres_url, broker_bootstrap)
+    measured = measure(100, 10, database, embedded_bootstrap)
     record_property("alert_latency", json.dumps(measured))
     assert measured["alerts"] == 100
     assert measured["p99"] < 5.0
-    alerts = [json.loads(record.payload) for record in read_log(broker_bootstrap, (CARE_ALERTS,))]
+    alerts = [json.loads(record.payload) for record in read_log(embedded_bootstrap, (CARE_ALERTS,))]
     critical = [alert for alert in alerts if alert["category"] == "Critical"]
     assert {alert["previous_category"] for alert in critical} == {"High"}
     assert len({alert["alert_id"] for alert in alerts}) == len(alerts)

@@ -74,66 +74,66 @@ def kill_repeatedly(times: int, url: str, bootstrap: str, folder: Path, scorer: 
 
 
 def test_kill_9_in_the_middle_of_a_replay(
-    broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    kill_repeatedly(2, postgres_url, broker_bootstrap, tmp_path, scorer)
+    kill_repeatedly(2, database, embedded_bootstrap, tmp_path, scorer)
 
 
 @pytest.mark.slow
-def test_kill_9_ten_times(broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer) -> None:
-    kill_repeatedly(10, postgres_url, broker_bootstrap, tmp_path, scorer)
+def test_kill_9_ten_times(embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer) -> None:
+    kill_repeatedly(10, database, embedded_bootstrap, tmp_path, scorer)
 
 
 @pytest.mark.parametrize("place", FAILPOINTS)
 def test_a_crash_at_any_point_of_the_commit(
-    place: str, broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    place: str, embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    work = plan("shard-0", postgres_url, broker_bootstrap)
-    produce(broker_bootstrap, events())
+    work = plan("shard-0", database, embedded_bootstrap)
+    produce(embedded_bootstrap, events())
     assert ShardProcess(work, tmp_path, f"{place}:SIGKILL:3").wait() == -signal.SIGKILL
-    finish_and_check(ShardProcess(work, tmp_path), postgres_url, broker_bootstrap, scorer)
+    finish_and_check(ShardProcess(work, tmp_path), database, embedded_bootstrap, scorer)
 
 
 def test_a_frozen_shard_is_fenced_by_its_successor(
-    broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    work = plan("shard-0", postgres_url, broker_bootstrap, poll_records=100)
+    work = plan("shard-0", database, embedded_bootstrap, poll_records=100)
     batch = events()
-    produce(broker_bootstrap, batch)
+    produce(embedded_bootstrap, batch)
     zombie = ShardProcess(work, tmp_path)
-    wait_total(postgres_url, 300)
+    wait_total(database, 300)
     zombie.send(signal.SIGSTOP)
     successor = ShardProcess(work, tmp_path)
-    wait_total(postgres_url, len(batch) // 2)
+    wait_total(database, len(batch) // 2)
     zombie.send(signal.SIGCONT)
     assert zombie.wait() == 1
     assert "fenced" in successor.log.read_text()
-    finish_and_check(successor, postgres_url, broker_bootstrap, scorer)
+    finish_and_check(successor, database, embedded_bootstrap, scorer)
 
 
 def test_a_shard_frozen_inside_its_transaction_does_not_hold_its_successor_up(
-    broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    work = plan("shard-0", postgres_url, broker_bootstrap, lease_seconds=3.0)
+    work = plan("shard-0", database, embedded_bootstrap, lease_seconds=3.0)
     batch = events()
-    produce(broker_bootstrap, batch)
+    produce(embedded_bootstrap, batch)
     zombie = ShardProcess(work, tmp_path, "before-commit:SIGSTOP:3")
-    wait_total(postgres_url, 500)
+    wait_total(database, 500)
     successor = ShardProcess(work, tmp_path)
-    wait_total(postgres_url, len(batch), 60)
+    wait_total(database, len(batch), 60)
     zombie.send(signal.SIGCONT)
     assert zombie.wait() != 0
-    finish_and_check(successor, postgres_url, broker_bootstrap, scorer)
+    finish_and_check(successor, database, embedded_bootstrap, scorer)
 
 
 @pytest.mark.parametrize("owner", ["shard-0", "shard-1"])
-def test_a_session_that_fell_silent_inside_a_copy_is_ended_by_the_next_owner(owner: str, postgres_url: str) -> None:
-    bounded = f"{postgres_url}?options=-c%20statement_timeout%3D10000"
+def test_a_session_that_fell_silent_inside_a_copy_is_ended_by_the_next_owner(owner: str, database: str) -> None:
+    bounded = f"{database}?options=-c%20statement_timeout%3D10000"
     former, successor = ShardStore(bounded, "shard-0", 1.5), ShardStore(bounded, owner, 1.5)
     former.reconnect()
     successor.reconnect()
     assert former.acquire([0]) == [0]
-    with psycopg.connect(postgres_url, application_name="shard-0") as frozen, frozen.cursor() as cursor:
+    with psycopg.connect(database, application_name="shard-0") as frozen, frozen.cursor() as cursor:
         cursor.execute("SELECT * FROM partition_leases FOR UPDATE")
         copying = cursor.copy("COPY readings FROM STDIN")
         copying.__enter__()
@@ -149,36 +149,36 @@ def test_a_session_that_fell_silent_inside_a_copy_is_ended_by_the_next_owner(own
 
 
 def test_postgres_dies_at_once_and_comes_back(
-    broker_bootstrap: str,
+    embedded_bootstrap: str,
     own_postgres: tuple[EmbeddedPostgres, str, list[Recorded]],
     tmp_path: Path,
     scorer: HealthScorer,
 ) -> None:
     server, url, processes = own_postgres
     batch = events(60, 4)
-    produce(broker_bootstrap, batch)
-    shard = ShardProcess(plan("shard-0", url, broker_bootstrap, poll_records=100), tmp_path)
+    produce(embedded_bootstrap, batch)
+    shard = ShardProcess(plan("shard-0", url, embedded_bootstrap, poll_records=100), tmp_path)
     for total in (len(batch) // 4, len(batch) // 2):
         wait_total(url, total)
         processes[-1].end(signal.SIGQUIT, 20)
         time.sleep(1)
         assert shard.running
         processes.append(server.start(urlsplit(url).port)[0])
-    finish_and_check(shard, url, broker_bootstrap, scorer)
+    finish_and_check(shard, url, embedded_bootstrap, scorer)
     assert "postgres away" in shard.log.read_text()
 
 
 def test_a_shard_waits_for_postgres_at_its_start_and_says_when_it_gives_up(
-    broker_bootstrap: str, scorer: HealthScorer
+    embedded_bootstrap: str, scorer: HealthScorer
 ) -> None:
     url = f"postgresql://postgres:none@127.0.0.1:{free_port()}/{postgres.DATABASE}"
-    loop = ShardLoop(plan("shard-0", url, broker_bootstrap, retry_seconds=1.5), scorer)
+    loop = ShardLoop(plan("shard-0", url, embedded_bootstrap, retry_seconds=1.5), scorer)
     with pytest.raises(StorageError, match=r"shard-0: PostgreSQL stayed away for 1\.5 s"):
         loop.run()
 
 
 def test_broken_events_of_every_kind_fell_nobody(
-    broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
     batch = events()
     enrolments = [e for e in batch if e.kind is ENROLLMENT]
@@ -207,17 +207,17 @@ def test_broken_events_of_every_kind_fell_nobody(
         (CLAIM.topic, json.dumps(sound).encode(), home),
         (ENROLLMENT.topic, json.dumps({**enrolments[0].fields, "birth_date": "2190-01-01"}).encode(), home),
     ]
-    with EventProducer(broker_bootstrap) as producer:
+    with EventProducer(embedded_bootstrap) as producer:
         producer.send_all(enrolments)
         for i, event in enumerate(others):
             producer.send(event)
             if i % 50 == 0 and i // 50 < len(broken):
                 topic, payload, partition = broken[i // 50]
                 producer.send_bytes(topic, member, payload, partition)
-    shard = ShardProcess(plan("shard-0", postgres_url, broker_bootstrap), tmp_path)
-    expected = finish_and_check(shard, postgres_url, broker_bootstrap, scorer)
+    shard = ShardProcess(plan("shard-0", database, embedded_bootstrap), tmp_path)
+    expected = finish_and_check(shard, database, embedded_bootstrap, scorer)
     assert len(set(expected.dead.values())) >= 9
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(database) as connection:
         kept = connection.execute(
             "SELECT length(payload), payload_bytes FROM dead_letters WHERE reason = 'too_large'"
         ).fetchall()
@@ -225,7 +225,7 @@ def test_broken_events_of_every_kind_fell_nobody(
 
 
 def test_one_event_under_two_members_is_applied_once(
-    broker_bootstrap: str, postgres_url: str, tmp_path: Path, scorer: HealthScorer
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
     batch = events()
     claims = [e for e in batch if e.kind is CLAIM]
@@ -236,13 +236,13 @@ def test_one_event_under_two_members_is_applied_once(
         for member in (members[0], members[-1])
         if member != claim.member_id
     ]
-    produce(broker_bootstrap, [*(e for e in batch if e.kind is not CLAIM), *stolen])
-    work = plan("shard-0", postgres_url, broker_bootstrap, snapshot_every=1000)
+    produce(embedded_bootstrap, [*(e for e in batch if e.kind is not CLAIM), *stolen])
+    work = plan("shard-0", database, embedded_bootstrap, snapshot_every=1000)
     shard = ShardProcess(work, tmp_path)
-    wait_committed(postgres_url, log_ends(broker_bootstrap))
+    wait_committed(database, log_ends(embedded_bootstrap))
     counts = "SELECT sum(applied), sum(duplicates) FROM partition_offsets WHERE topic = 'claims.submitted'"
-    costs = _costs_after_restart(shard, work, postgres_url, tmp_path)
-    with psycopg.connect(postgres_url) as connection:
+    costs = _costs_after_restart(shard, work, database, tmp_path)
+    with psycopg.connect(database) as connection:
         applied, duplicates = connection.execute(counts).fetchone()
         paid = connection.execute(
             "SELECT sum(cents) FROM (SELECT coalesce(allowed_cents, paid_cents) AS cents FROM claims "
