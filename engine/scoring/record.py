@@ -16,8 +16,9 @@ from engine.scoring.risk_factors import RiskFactor
 class HealthRecord:
     """What a caller knows of a person at `as_of_us`.
 
-    `features` are base features by code, those not given are not known; `month` are 30-day means by metric with
-    `days` of readings; `vitals` are vital signs of the last 24 hours by metric.
+    `features` are base features by code. Costs and counts not given are 0, for the model never saw them missing; others
+    not given are not known. `month` are 30-day means by metric with `days` of readings; `vitals` are vital signs of
+    the last 24 hours by metric.
     """
 
     as_of_us: int
@@ -45,7 +46,8 @@ class RecordScore:
 
 def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
     """Scores one record with the models that score members. Raises KeyError for an unknown feature or metric."""
-    features = np.full((1, len(BASE_FEATURES)), np.nan, np.float32)
+    care = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
+    features = np.where(care, 0.0, np.nan).astype(np.float32)[None, :]
     for code, value in record.features.items():
         features[0, FEATURE_INDEX[code]] = value
     month, days = np.full((1, len(METRICS)), np.nan), np.zeros((1, len(METRICS)), np.int64)

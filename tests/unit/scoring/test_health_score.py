@@ -54,6 +54,11 @@ def test_vital_signs_raise_the_score_to_a_floor(scorer, vitals, news2, least, ca
         assert got.interventions[0] == "urgent_clinical_review"
 
 
+def test_a_person_with_nothing_known_but_age_costs_little(scorer: HealthScorer) -> None:
+    got = score_record(scorer, HealthRecord(AS_OF, {"age": 30.0}, {}, {}, {}))
+    assert got.category == "Low" and got.predicted_cost < 3000
+
+
 def test_wearables_take_part_from_the_seventh_day(scorer: HealthScorer) -> None:
     walks = {"steps": 10_900.0}
     without = score_record(scorer, record(month=walks, days=6))
