@@ -4,6 +4,7 @@ import threading
 
 import ray
 
+from actors.names import RELAY
 from engine import logs
 from engine.errors import StorageError, StreamError
 from engine.storage.outbox import OutboxStore
@@ -12,7 +13,6 @@ from engine.streams.producer import EventProducer
 _BATCH = 5000
 _IDLE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
-NAME = "outbox-relay"
 
 
 class RelayLoop:
@@ -25,7 +25,7 @@ class RelayLoop:
         self._postgres_url = postgres_url
         self._bootstrap = bootstrap
         self._stop = threading.Event()
-        self._log = logs.get_logger(part=NAME)
+        self._log = logs.get_logger(part=RELAY)
         self.published = 0
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class OutboxRelay:
     def __init__(self, postgres_url: str, bootstrap: str, log_level: str) -> None:
         logs.configure(log_level)
         self._loop = RelayLoop(postgres_url, bootstrap)
-        self._thread = threading.Thread(target=self._loop.run, name=NAME, daemon=True)
+        self._thread = threading.Thread(target=self._loop.run, name=RELAY, daemon=True)
         self._thread.start()
 
     def published(self) -> int:

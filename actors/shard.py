@@ -10,13 +10,6 @@ from engine import logs
 from engine.learning.registry import load_base_risk
 from engine.scoring.health_score import HealthScorer, ScoringRules
 
-NAMESPACE = "vitanexus"
-
-
-def shard_name(index: int) -> str:
-    """The actor's name, which is also the owner's name on its leases."""
-    return f"shard-{index}"
-
 
 def partitions_of(index: int, shards: int, partitions: int) -> tuple[int, ...]:
     """The partitions of a shard: every `shards`-th, from `index`."""

@@ -14,16 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cluster import bootstrap
 from cluster.commands.events import run_batch
-from cluster.memory import PeakMemory
 from cluster.stack.state import Endpoints
 from engine.domain.events import SCORING_COMMAND, SourceEvent
 from engine.domain.population import Population
 from engine.errors import StackError, StreamError
 from engine.finance.premium import MINIMUM_COHORT
 from engine.interop import sources, synthetic
-from engine.settings import load_settings
 from engine.storage.queries import Queries
 from engine.streams.producer import EventProducer
 
@@ -51,41 +48,19 @@ class Outcome:
         return self.produced == self.applied + self.duplicates + self.dead_letters and self.scored == self.members > 0
 
 
-def run(members: int, days: int, seed: int, data: Path | None, keep: bool, directory: Path) -> bool:
-    """Runs the job and prints its summary; returns whether its check holds."""
-    started = time.monotonic()
-    stack = bootstrap.stack(directory, load_settings(), lambda text: console.print(f"[dim]{text} ...[/dim]"))
-    with PeakMemory() as memory, stack as endpoints:
-        up = time.monotonic() - started
-        console.print(f"the stack is up after {up:.1f} s: {endpoints.http}/docs")
-        queries = Queries(endpoints.postgres, pool_size=2)
-        events = _synthetic(members, days, seed) if data is None else _real(data)
-        total = members * days * 10 if data is None else 0
-        streaming = time.monotonic()
-        produced = _stream(events, total, endpoints, queries)
-        rate = produced / (time.monotonic() - streaming)
-        run_batch(endpoints.kafka, queries, _batch_time(data, days))
-        outcome = _outcome(produced, queries)
-        _summary(outcome, queries, endpoints, rate)
-        queries.close()
-        if keep:
-            console.print(f"kept running: {endpoints.http}/docs   Ctrl-C stops everything")
-            _wait(stack)
-    seconds = time.monotonic() - started
-    console.print(f"{seconds:.1f} s in all, {up:.1f} s of them to start; peak memory {memory.peak_bytes / 1e9:.2f} GB")
-    verdict = "[green]check holds[/green]" if outcome.holds else "[red]CHECK FAILS[/red]"
-    console.print(
-        f"{verdict}: {outcome.produced:,} produced = {outcome.applied:,} applied + {outcome.duplicates:,} duplicates + "
-        f"{outcome.dead_letters:,} dead letters; {outcome.scored:,} of {outcome.members:,} members scored"
-    )
-    return outcome.holds
-
-
-def _wait(stack: Any) -> None:
-    try:
-        stack.watch()
-    except KeyboardInterrupt:
-        console.print("stopping")
+def run(endpoints: Endpoints, members: int, days: int, seed: int, data: Path | None) -> Outcome:
+    """Runs the job on a stack that is up, and prints what came of it."""
+    queries = Queries(endpoints.postgres, pool_size=2)
+    events = _synthetic(members, days, seed) if data is None else _real(data)
+    total = members * days * 10 if data is None else 0
+    streaming = time.monotonic()
+    produced = _stream(events, total, endpoints, queries)
+    rate = produced / (time.monotonic() - streaming)
+    run_batch(endpoints.kafka, queries, _batch_time(data, days))
+    outcome = _outcome(produced, queries)
+    _summary(outcome, queries, endpoints, rate)
+    queries.close()
+    return outcome
 
 
 def _synthetic(members: int, days: int, seed: int) -> Iterator[SourceEvent]:

@@ -21,7 +21,13 @@ class Args(BaseModel):
     model_version: str = ""
 
 
-@serve.deployment(name="Gateway", num_replicas=1, ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=256)
+@serve.deployment(
+    name="Gateway",
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=256,
+    graceful_shutdown_wait_loop_s=0.2,
+)
 @serve.ingress()
 class Gateway:
     """Answers HTTP; the models answer through `scorer`."""

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from actors.shard import NAMESPACE
+from actors.names import NAMESPACE
 from engine.domain.events import MAX_ID
 from engine.storage.queries import Queries
 from engine.streams.topics import partition_of

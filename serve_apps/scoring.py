@@ -91,8 +91,9 @@ class ScoreRequest(BaseModel):
         assert self.as_of is not None
         age = (self.as_of.date() - self.birth_date).days // _DAYS_PER_YEAR
         features: dict[str, float] = {"age": age, "male": float(self.sex == "male")}
+        care: dict[str, Utilisation] = {**self.care}
         for category in ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"):
-            use = self.care.get(category, Utilisation())  # type: ignore[call-overload]
+            use = care.get(category, Utilisation())
             features[f"cost_{category}"], features[f"n_{category}"] = use.cost, use.count
         features["cost_total"] = self.other_cost + sum(use.cost for use in self.care.values())
         features |= {code: float(code in self.conditions) for code in CONDITIONS}
@@ -151,7 +152,13 @@ class ScoreResponse(BaseModel):
     age_seconds: float = Field(description="time since the score was stored; 0 where it is live")
 
 
-@serve.deployment(name="Scorer", num_replicas=1, ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=32)
+@serve.deployment(
+    name="Scorer",
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=32,
+    graceful_shutdown_wait_loop_s=0.2,
+)
 class Scorer:
     """The models, away from the HTTP workers: xgboost costs seconds and 160 MB to import."""
 

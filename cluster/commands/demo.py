@@ -1,13 +1,21 @@
 """`vitanexus demo`: the main job, end to end, on one machine."""
 
+import contextlib
 import shutil
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from cluster.commands.stack import DEFAULT
 from cluster.stack import ray_environment
+from cluster.stack.orphans import down
+
+_JOB = "cluster.demo"
+_console = Console(highlight=False)
 
 
 def demo(
@@ -26,12 +34,29 @@ def demo(
     Starts the whole stack, sends a month of readings, claims, labs and self reports through Kafka into the member
     shards, scores everybody, asks the API for a score and a premium recommendation, checks itself, and stops.
     """
-    from cluster.stack.orphans import down
-
+    started = time.monotonic()
     down(directory)
     shutil.rmtree(directory, ignore_errors=True)
     ray_environment.prepare(directory)
-    from cluster.demo import run
+    from cluster.bootstrap import stack
+    from cluster.memory import PeakMemory
+    from engine.settings import load_settings
 
-    if not run(members, days, seed, data, keep, directory):
+    local = stack(directory, load_settings(), lambda text: _console.print(f"[dim]{text} ...[/dim]"), [_JOB])
+    with PeakMemory() as memory, local as endpoints:
+        up = time.monotonic() - started
+        _console.print(f"the stack is up after {up:.1f} s: {endpoints.http}/docs")
+        outcome = import_module(_JOB).run(endpoints, members, days, seed, data)
+        if keep:
+            _console.print(f"kept running: {endpoints.http}/docs   Ctrl-C stops everything")
+            with contextlib.suppress(KeyboardInterrupt):
+                local.watch()
+    seconds = time.monotonic() - started
+    _console.print(f"{seconds:.1f} s in all, {up:.1f} s of them to start; peak memory {memory.peak_bytes / 1e9:.2f} GB")
+    verdict = "[green]check holds[/green]" if outcome.holds else "[red]CHECK FAILS[/red]"
+    _console.print(
+        f"{verdict}: {outcome.produced:,} produced = {outcome.applied:,} applied + {outcome.duplicates:,} duplicates + "
+        f"{outcome.dead_letters:,} dead letters; {outcome.scored:,} of {outcome.members:,} members scored"
+    )
+    if not outcome.holds:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import ray
 
-from actors.shard import NAMESPACE
+from actors.names import NAMESPACE
 from cluster.stack.process import Recorded
 from engine.errors import StackError
 from engine.settings import RaySettings

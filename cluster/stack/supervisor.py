@@ -4,9 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -26,7 +27,8 @@ class Stack:
     """The local stack as a context: entered, all parts answer; left, all are gone. One a state directory.
 
     A part whose URL the settings name is used where it is and neither started nor stopped. `deploy` starts what runs on
-    Ray, `undeploy` takes it down. SIGTERM becomes KeyboardInterrupt, so that both ways out are one.
+    Ray, `undeploy` takes it down. `modules` are imported while Ray starts, which mostly waits for its own processes.
+    SIGTERM becomes KeyboardInterrupt, so that both ways out are one.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Stack:
         deploy: Deploy,
         undeploy: Callable[[], None],
         say: Callable[[str], None],
+        modules: Sequence[str] = (),
     ) -> None:
         self._directory = StateDir(directory)
         self._settings = settings
         self._deploy = deploy
         self._undeploy = undeploy
         self._say = say
+        self._modules = modules
         self._started: list[Recorded] = []
         self._deployed = False
 
@@ -74,14 +78,16 @@ class Stack:
         state = StackState(supervisor)
         self._directory.write(state)
         settings = self._settings
+        self._say("starting PostgreSQL, broker and Ray")
         with ThreadPoolExecutor(2) as pool:
             database = pool.submit(self._start_postgres, settings.postgres.url.get_secret_value())
             log = pool.submit(self._start_broker, settings.kafka.bootstrap)
-            self._say("starting PostgreSQL, broker and Ray")
             endpoints = Endpoints(database.result(), log.result())
-        others = [part.pid for part in self._started]
-        ray_address, ray_processes = local_ray.start(settings.ray, others)
-        self._started += ray_processes
+            imported = pool.submit(lambda: [import_module(name) for name in self._modules])
+            others = [part.pid for part in self._started]
+            ray_address, ray_processes = local_ray.start(settings.ray, others)
+            self._started += ray_processes
+            imported.result()
         endpoints = replace(endpoints, ray=ray_address)
         state = replace(state, processes=tuple(self._started), endpoints=endpoints)
         self._directory.write(state)

@@ -186,12 +186,3 @@ def test_the_parts_are_ready_and_documented(stack: RunningStack) -> None:
     assert set(ready.json()["parts"]) == {"postgres", "kafka", "shards"}
     assert stack.http.get("/docs").status_code == 200
     assert "/v1/members/{member_id}/score" in stack.http.get("/openapi.json").json()["paths"]
-
-
-def test_a_second_up_says_what_is_running(stack: RunningStack) -> None:
-    again = stack.command("up")
-    assert again.returncode == 1
-    assert "running already" in again.stderr and stack.endpoints.http in again.stderr
-    shown = stack.command("status")
-    assert shown.returncode == 0 and "postgres" in shown.stdout
-    assert "password" not in shown.stdout and stack.endpoints.postgres not in shown.stdout
