@@ -89,7 +89,10 @@ class _Reader:
     def refuse(self, bad: NDArray[np.bool_], column: str, values: pa.Array, reason: str) -> None:
         for row in np.flatnonzero(bad).tolist():
             value = values[row].as_py()
-            self.refused.setdefault(row, (column, "missing" if value is None else repr(value), reason))
+            self.refused.setdefault(
+                row,
+                (column, "missing" if value is None else repr(value) if isinstance(value, str) else str(value), reason),
+            )
 
     def codes(self, name: str, table: Mapping[str, int], allowed: str) -> NDArray[np.int64]:
         """The column through a closed code; a value that is not in it is refused."""

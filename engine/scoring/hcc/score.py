@@ -1,6 +1,6 @@
 """Risk scores of members from their diagnoses: the same integers in any order and any batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -179,20 +179,49 @@ class HccScorer:
         numbers: NDArray[np.int32],
         wrong: NDArray[np.bool_],
     ) -> None:
-        already = {refusal.member_id for refusal in self.refused}
-        found: list[Refusal] = []
+        found: dict[str, Refusal] = {}
+        bad: list[int] = []
         for i in np.flatnonzero(wrong).tolist():
             member, code = str(ids[i].as_py()), icd10[i].as_py()
             if rows[i] < 0:
-                if member not in already:
-                    found.append(Refusal(member, "member_id", repr(ids[i].as_py()), "has diagnoses but is no member"))
+                found.setdefault(member, Refusal(member, "member_id", repr(member), "has diagnoses but is no member"))
                 continue
-            self._bad.add(int(rows[i]))
+            bad.append(int(rows[i]))
             shown = "missing" if code is None else repr(code)
-            found.append(Refusal(member, "icd10", shown, "is not an ICD-10-CM code"))
-        if found and not self.report:
-            raise HccError(_told(found))
-        self.refused += found
+            found.setdefault(member, Refusal(member, "icd10", shown, "is not an ICD-10-CM code"))
+        self.refuse(list(found.values()), bad)
+
+    def partial(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Members touched so far and their sets of CCs [touched, 2], for another scorer of the same members."""
+        touched = np.flatnonzero(self._ccs.any(axis=1))
+        return touched, self._ccs[touched]
+
+    def absorb(self, rows: NDArray[np.int64], ccs: NDArray[np.uint64]) -> None:
+        """Takes a `partial`; sets are united, so that neither order nor repetition matters."""
+        np.bitwise_or.at(self._ccs, rows, ccs)
+
+    def refuse(self, refusals: Sequence[Refusal], rows: Sequence[int]) -> None:
+        """Leaves out the members at `rows`, for the reasons given, one a member. Raises the first unless `report`."""
+        already = {refusal.member_id for refusal in self.refused}
+        fresh = [refusal for refusal in refusals if refusal.member_id not in already]
+        if fresh and not self.report:
+            raise HccError(_told(fresh))
+        self.refused += fresh
+        self._bad.update(rows)
+
+    def left_out(self) -> list[int]:
+        """Places of the members that a refused diagnosis leaves out."""
+        return sorted(self._bad)
+
+    def unmapped(self) -> pa.Table:
+        """Diagnoses so far whose code the model does not know: member_id and icd10, each pair once."""
+        found = pa.concat_tables(self._unmapped) if self._unmapped else _pairs(pa.array([], pa.string()), [])
+        return found.group_by(["member_id", "icd10"], use_threads=False).aggregate([])
+
+    def note_unmapped(self, pairs: pa.Table) -> None:
+        """Takes the unmapped diagnoses of another scorer."""
+        if pairs.num_rows:
+            self._unmapped.append(pairs)
 
     def finish(self, *, all_segments: bool = False) -> HccScores:
         """The scores; members with a diagnosis that was refused are left out."""
@@ -214,10 +243,8 @@ class HccScorer:
             hccs,
             raw,
         )
-        unmapped = pa.concat_tables(self._unmapped) if self._unmapped else _pairs(pa.array([], pa.string()), [])
-        unmapped = unmapped.group_by(["member_id", "icd10"], use_threads=False).aggregate([])
         model = load_model(self.model_name, self.payment_year)
-        return HccScores(model, self.payment_year, members, hccs, raw, unmapped, tuple(self.refused))
+        return HccScores(model, self.payment_year, members, hccs, raw, self.unmapped(), tuple(self.refused))
 
 
 def _pairs(ids: pa.Array, icd10: Any) -> pa.Table:
@@ -270,6 +297,25 @@ def encode_codes(icd10: pa.Array, arrays: Compiled) -> NDArray[np.int32]:
     if icd10.null_count:
         out = np.where(np.asarray(pc.is_null(icd10)), np.int32(kernels.MALFORMED), out)
     return out
+
+
+def blend(v24: HccScores | None, v28: HccScores) -> pa.Table:
+    """Both models' scores with the weights of the payment year; `v24` None where the year pays by V28 alone.
+
+    As `HccScores.table` of V28, with raw, normalised and payment score blended, and those of each model beside them.
+    """
+    table = v28.table()
+    parts = {"v28": v28} if v24 is None else {"v28": v28, "v24": v24}
+    weights = {name: part.model.year(part.payment_year).blend for name, part in parts.items()}
+    for score_name in ("raw_score", "normalized_score", "payment_score"):
+        blended = sum(weight * getattr(parts[name], score_name) for name, weight in weights.items())
+        table = table.set_column(table.column_names.index(score_name), score_name, pa.array(blended))
+    if v24 is not None:
+        table = table.append_column("hccs_v24", v24.hcc_lists())
+    for name, part in parts.items():
+        table = table.append_column(f"raw_score_{name}", pa.array(part.raw_score))
+        table = table.append_column(f"payment_score_{name}", pa.array(part.payment_score))
+    return table
 
 
 def score(
