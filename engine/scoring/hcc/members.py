@@ -17,7 +17,7 @@ PARTIAL_BENEFIT = ("01", "03", "05", "06")
 _DUAL_CODES = {f"{n:02d}": n for n in range(11)} | {"NA": 0, "": 0}
 _SEX_CODES = {"F": 1, "M": 0, "2": 1, "1": 0, "FEMALE": 1, "MALE": 0}
 _OREC_CODES = {"0": 0, "1": 1, "2": 2, "3": 3}
-_TRUE = {"1": 1, "TRUE": 1, "Y": 1, "0": 0, "FALSE": 0, "N": 0}
+_TRUE = {"1": 1, "TRUE": 1, "Y": 1, "YES": 1, "0": 0, "FALSE": 0, "N": 0, "NO": 0}
 _FLAGS = ("new_enrollee", "snp", "lti")
 _OLDEST = 130
 _LOOKUP = {"sex": _SEX_CODES, "orec": _OREC_CODES, "dual": _DUAL_CODES}
@@ -140,21 +140,24 @@ def _ages(reader: _Reader, payment_year: int) -> NDArray[np.int16]:
     years = np.full(reader.n, np.nan)
     if born is not None:
         years = _completed_years(reader, born, payment_year)
+    stated = np.zeros(reader.n, np.bool_)
     if given is not None:
-        stated = _numbers(reader, given)
-        years = np.where(np.isnan(stated), years, np.floor(stated))
+        numbers = _numbers(reader, given)
+        stated = ~np.isnan(numbers)
+        years = np.where(stated, np.floor(numbers), years)
     column = given if born is None else born
     assert column is not None
     name = "age" if born is None else "birth_date"
     reader.refuse(np.isnan(years), name, column, "age or birth_date must be given")
-    source, shown = ("age", given) if given is not None else ("birth_date", born)
-    assert shown is not None
     impossible = (years < 0) | (years > _OLDEST)
-    reader.refuse(impossible, source, shown, f"gives an age of {_least(years, impossible)}, not 0 to {_OLDEST}")
+    for source, shown, told in (("age", given, stated), ("birth_date", born, ~stated)):
+        if shown is not None:
+            bad = impossible & told
+            reader.refuse(bad, source, shown, f"gives an age of {_first(years, bad)}, not 0 to {_OLDEST}")
     return np.where(np.isnan(years) | impossible, 0, years).astype(np.int16)
 
 
-def _least(years: NDArray[np.float64], bad: NDArray[np.bool_]) -> str:
+def _first(years: NDArray[np.float64], bad: NDArray[np.bool_]) -> str:
     return f"{years[bad][0]:g}" if bad.any() else ""
 
 
