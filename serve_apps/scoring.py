@@ -1,6 +1,7 @@
 """`POST /v1/scores`: scores a record the caller supplies. The models live in a deployment of their own."""
 
 import datetime as dt
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from engine.scoring.record import HealthRecord, score_record
 from serve_apps.problems import PROBLEM_RESPONSES
 
 _US = 1_000_000
+_ICD10 = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
 _DAYS_PER_YEAR = 365.25
 Cost = Annotated[float, Field(ge=0, le=1e10, description="USD in the last 12 months")]
 Count = Annotated[int, Field(ge=0, le=100_000, description="number in the last 12 months")]
@@ -50,6 +52,9 @@ class ScoreRequest(BaseModel):
         Field(default={}, description="care of the last 12 months by service category; one left out had none")
     )
     other_cost: Cost = 0.0
+    diagnoses: list[str] = Field(
+        default=[], max_length=200, description="ICD-10-CM codes on claims of this year and the last"
+    )
     conditions: list[str] = Field(default=[], description=f"of: {', '.join(CONDITIONS)}")
     general_health: Rating | None = None
     mental_health: Rating | None = None
@@ -62,6 +67,14 @@ class ScoreRequest(BaseModel):
         for code in value:
             if code not in CONDITIONS:
                 raise ValueError(f"{code!r} is not one of {', '.join(CONDITIONS)}")
+        return value
+
+    @field_validator("diagnoses")
+    @classmethod
+    def _codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not _ICD10.fullmatch(code):
+                raise ValueError(f"{code!r} is not an ICD-10-CM code")
         return value
 
     @field_validator("wearables", "vitals")
@@ -106,6 +119,7 @@ class ScoreRequest(BaseModel):
             {code: month.mean for code, month in self.wearables.items()},
             {code: month.days for code, month in self.wearables.items()},
             self.vitals,
+            self.diagnoses,
         )
 
 

@@ -18,7 +18,10 @@ from kafka.partitioner.default import murmur2
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
 from engine.domain.events import CONDITIONS, ENROLLMENT, KIND_OF_TOPIC, LAB, READING, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.scoring import clinical
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.hcc.model import load_model
+from engine.scoring.hcc.trace import trace
 from engine.scoring.health_score import CATEGORIES, HealthScorer, ScoreInputs
 
 EPOCH = dt.date(1970, 1, 1)
@@ -76,6 +79,7 @@ class Member:
     readings: list[tuple[int, str, float]] = field(default_factory=list)
     costs: list[tuple[str, int, int]] = field(default_factory=list)  # category, month since 1970-01, cents
     conditions: set[str] = field(default_factory=set)
+    categories: dict[int, set[int]] = field(default_factory=dict)  # CCs by year of service
     reported_ms: int = -1
     general_health: int | None = None
     mental_health: int | None = None
@@ -252,6 +256,7 @@ def _apply(expected: Expected, kind: EventKind, event: dict[str, Any], record: L
         _cost(member, SERVICE_CATEGORIES[service_category(*place)], event["service_date"], event)
         for code in event["diagnoses"]:
             member.conditions |= {CONDITIONS[i] for i in conditions_of(code)}
+        _categories(member, dt.date.fromisoformat(event["service_date"]).year, event["diagnoses"])
     elif kind.name == "pharmacy.fill":
         _cost(member, "pharmacy", event["fill_date"], event)
     elif kind is LAB:
@@ -277,6 +282,20 @@ def _cost(member: Member, category: str, date: str, event: dict[str, Any]) -> No
     year, month = int(date[:4]), int(date[5:7])
     cents = event["paid_cents"] if event["allowed_cents"] is None else event["allowed_cents"]
     member.costs.append((category, (year - 1970) * 12 + month - 1, cents))
+
+
+def _categories(member: Member, year: int, codes: list[str]) -> None:
+    """CCs by the tables of CMS-HCC, edited for the age on 1 February after the year of service."""
+    age = year + 1 - member.birth.year - ((member.birth.month, member.birth.day) > (2, 1))
+    lines = trace(load_model(clinical.MODEL, clinical.PAYMENT_YEAR), codes, max(age, 0), member.sex == "female")
+    member.categories.setdefault(year, set()).update(line.cc for line in lines if line.cc is not None)
+
+
+def _recent_categories(member: Member, as_of_us: int) -> np.ndarray:
+    """The words of the CCs of the year and the year before, among the latest two years with any."""
+    year, last = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year, max(member.categories, default=0)
+    kept = {cc for at in {year, year - 1} & {last, last - 1} for cc in member.categories.get(at, ())}
+    return load_model(clinical.MODEL, clinical.PAYMENT_YEAR).words(sorted(kept))
 
 
 def feature_row(member: Member, as_of_us: int) -> dict[str, float]:
@@ -330,7 +349,15 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
             time[0, i], value[0, i] = latest[metric.code][0] * 1000, latest[metric.code][1]
     base = np.array([[prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]]])
     inputs = ScoreInputs(
-        base, scorer.base.contributions(features), features, month, days, value, time, np.array([as_of])
+        base,
+        scorer.base.contributions(features),
+        features,
+        month,
+        days,
+        value,
+        time,
+        _recent_categories(member, as_of)[None, :],
+        np.array([as_of]),
     )
     made = scorer.score(inputs)
     factors, interventions = scorer.explain(inputs, made, 0)

@@ -47,5 +47,6 @@ def score_inputs(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDAr
         days=state.reading_days(slots),
         last_value=state["last_value"][slots],
         last_time=state["last_time"][slots],
+        ccs=state.recent_categories(slots, as_of_us),
         as_of_us=as_of_us,
     )

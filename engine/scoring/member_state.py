@@ -53,6 +53,8 @@ _FIELDS: dict[str, _Field] = {
     "cost_cents": _Field("i8", (CATEGORIES, MONTHS)),
     "claim_count": _Field("i4", (CATEGORIES, MONTHS)),
     "head_month": _Field("i4", fill=_NO_DAY),
+    "ccs": _Field("u8", (2, 2)),
+    "cc_year": _Field("i4", fill=_NO_DAY),
     "watermark": _Field("i8", fill=NEVER),
     "scored_as_of": _Field("i8", fill=NEVER),
     "base_as_of": _Field("i8", fill=NEVER),
@@ -64,7 +66,10 @@ _FIELDS: dict[str, _Field] = {
     "news2": _Field("i1", fill=-1),
     "wearable_effect": _Field("f8", fill=1.0),
 }
-"""Columns by name. NEVER and NaN mean "not known"; `base_cost` and `cost` are mean, lower and upper in dollars."""
+"""Columns by name. NEVER and NaN mean "not known"; `base_cost` and `cost` are mean, lower and upper in dollars.
+
+`ccs` [years, words] are the condition categories of the year of service `cc_year` and of the year before it.
+"""
 
 
 @njit(cache=True)
@@ -133,6 +138,29 @@ def add_costs(
         if month > head - length:
             cost_cents[slot, categories[i], month % length] += cents[i]
             claim_count[slot, categories[i], month % length] += 1
+
+
+@njit(cache=True)
+def add_categories(
+    ccs: NDArray[np.uint64],
+    cc_year: NDArray[np.int32],
+    slots: NDArray[np.int64],
+    years: NDArray[np.int64],
+    added: NDArray[np.uint64],
+) -> None:
+    """Unites the categories with the members' own of the same year, in place; older than two years changes nothing."""
+    for i in range(len(slots)):
+        slot, year = slots[i], years[i]
+        ahead = year - np.int64(cc_year[slot])
+        if ahead > 0:
+            for word in range(2):
+                ccs[slot, 1, word] = ccs[slot, 0, word] if ahead == 1 else np.uint64(0)
+                ccs[slot, 0, word] = np.uint64(0)
+            cc_year[slot] = year
+            ahead = 0
+        if ahead >= -1:
+            for word in range(2):
+                ccs[slot, -ahead, word] |= added[i, word]
 
 
 class PartitionState:
@@ -205,6 +233,18 @@ class PartitionState:
         months = days.view("M8[D]").astype("M8[M]").astype(np.int64)
         names = ("cost_cents", "claim_count", "head_month")
         add_costs(*(self._columns[name] for name in names), slots, categories, months, cents)
+
+    def add_categories(self, slots: NDArray[np.int64], years: NDArray[np.int64], ccs: NDArray[np.uint64]) -> None:
+        """Adds condition categories [n, 2] of members, each of a year of service; the latest two years are kept."""
+        add_categories(self._columns["ccs"], self._columns["cc_year"], slots, years, ccs)
+
+    def recent_categories(self, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Condition categories [members, 2] of the year of `as_of_us` and the year before it."""
+        year = as_of_us.view("M8[us]").astype("M8[Y]").astype(np.int64) + 1970
+        behind = year - self._columns["cc_year"][slots]
+        kept = np.stack([(behind >= 0) & (behind <= 1), (behind >= -1) & (behind <= 0)], axis=1)
+        stored = np.where(kept[:, :, None], self._columns["ccs"][slots], np.uint64(0))
+        return np.asarray(stored[:, 0] | stored[:, 1])
 
     def windows(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rolling features [members, metrics, windows of 1, 7 and 30 days], back from the latest reading's day.

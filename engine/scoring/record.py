@@ -1,11 +1,14 @@
 """Scores a record that a caller supplies, of a person who need not be a member."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from engine.domain.claims import conditions_of
+from engine.domain.events import CONDITIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
+from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import CATEGORIES, HealthScorer, ScoreInputs
 from engine.scoring.member_state import NEVER
@@ -18,7 +21,7 @@ class HealthRecord:
 
     `features` are base features by code. Costs and counts not given are 0, for the model never saw them missing; others
     not given are not known. `month` are 30-day means by metric with `days` of readings; `vitals` are vital signs of
-    the last 24 hours by metric.
+    the last 24 hours by metric; `diagnoses` ICD-10-CM codes of this year and the last.
     """
 
     as_of_us: int
@@ -26,6 +29,7 @@ class HealthRecord:
     month: Mapping[str, float]
     days: Mapping[str, int]
     vitals: Mapping[str, float]
+    diagnoses: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
     features = np.where(care, 0.0, np.nan).astype(np.float32)[None, :]
     for code, value in record.features.items():
         features[0, FEATURE_INDEX[code]] = value
+    for diagnosis in record.diagnoses:
+        for condition in conditions_of(diagnosis):
+            features[0, FEATURE_INDEX[CONDITIONS[condition]]] = 1.0
     month, days = np.full((1, len(METRICS)), np.nan), np.zeros((1, len(METRICS)), np.int64)
     last_value, last_time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), NEVER)
     for code, value in record.month.items():
@@ -67,6 +74,11 @@ def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
         days,
         last_value,
         last_time,
+        categories_of(
+            [record.diagnoses],
+            features[:, FEATURE_INDEX["age"]].astype(np.int16),
+            (features[:, FEATURE_INDEX["male"]] == 0).astype(np.int8),
+        ),
         np.array([record.as_of_us], np.int64),
     )
     scores = scorer.score(inputs)

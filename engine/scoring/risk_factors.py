@@ -35,13 +35,15 @@ def ranked(
     base_cost: float,
     effects: NDArray[np.float64],
     month: NDArray[np.float64],
+    clinical: RiskFactor | None,
     news2: int,
     news2_high: int,
 ) -> list[RiskFactor]:
     """The TOP factors of one member by size; an alarming NEWS2 stands first.
 
     `contributions` and `features` [BASE_FEATURES] are the TreeSHAP values in dollars and the values behind them,
-    `effects` [COMPONENTS] the log relative cost of the wearables, `month` [METRICS] the 30-day features.
+    `effects` [COMPONENTS] the log relative cost of the wearables, `month` [METRICS] the 30-day features,
+    `clinical` what the member's HCCs add.
     """
     sized: list[RiskFactor] = []
     for i in np.argsort(-np.abs(contributions), kind="stable")[:TOP].tolist():
@@ -55,6 +57,8 @@ def ranked(
             sized.append(
                 _factor(metric.code, metric.name, dollars, float(month[METRIC_INDEX[metric.code]]), metric.unit)
             )
+    if clinical is not None:
+        sized.append(clinical)
     sized.sort(key=lambda factor: -abs(factor.dollars or 0.0))
     if news2 >= news2_high:
         sized.insert(0, RiskFactor("news2", "Vital signs (NEWS2)", "raises", None, float(news2), "points"))

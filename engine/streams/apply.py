@@ -11,6 +11,7 @@ from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditio
 from engine.domain.events import CONDITIONS, EventKind
 from engine.domain.metrics import METRIC_INDEX
 from engine.domain.tables import MEMBERS
+from engine.scoring.clinical import categories_of
 from engine.scoring.member_state import PartitionState
 from engine.streams.codec import days_since_1970
 from engine.streams.judge import Judged
@@ -98,7 +99,19 @@ def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], tou
         if event.provider_id is not None:
             providers.append(provider_id=event.provider_id, first_service=day)
     rows["providers"] = providers
+    _categories(state, slots, events, np.array(days, np.int64))
+    touched.scored.update(slots.tolist())
     state.see(slots, _times(events))
+
+
+def _categories(state: PartitionState, slots: NDArray[np.int64], events: list[Any], days: NDArray[np.int64]) -> None:
+    """The condition categories of the diagnoses, edited for the age on 1 February after the year of service."""
+    years = days.view("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
+    born = state["birth_day"][slots].astype("M8[D]")
+    birthday_after = born - born.astype("M8[Y]") > np.timedelta64(31, "D")
+    age = np.clip(years + 1 - (born.astype("M8[Y]").astype(np.int64) + 1970) - birthday_after, 0, None)
+    female = (~state["male"][slots]).astype(np.int8)
+    state.add_categories(slots, years, categories_of([e.diagnoses for e in events], age.astype(np.int16), female))
 
 
 def _fills(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:

@@ -55,7 +55,7 @@ def test_what_cannot_be_used_is_named_across_workers(tmp_path: Path) -> None:
     bad = pa.table({"member_id": ["P5", "P6", "ghost"], "icd10": ["???", "Z000", "E1169"]})
     path = tmp_path / "bad.parquet"
     parquet.write_table(pa.concat_tables([diagnoses, bad]), path, row_group_size=6000)
-    with pytest.raises(HccError, match="member (P5|ghost)"):
+    with pytest.raises(HccError, match=r"member (P5|ghost)"):
         over_ray(path, 2, 6000)
     got = over_ray(path, 2, 6000, report=True)
     assert sorted(refusal.member_id for refusal in got.refused) == ["P5", "ghost"]
