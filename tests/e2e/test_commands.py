@@ -69,3 +69,30 @@ def test_a_wrong_word_is_named(words: tuple[str, ...], told: str) -> None:
     assert done.returncode != 0
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _hcc_files(folder: Path) -> list[str]:
+    (folder / "m.csv").write_text(
+        "member_id,birth_date,sex,orec,dual\n007,1955-06-30,M,0,00\n008,1990-01-01,F,1,02\n9,,F,0,00\n"
+    )
+    (folder / "d.csv").write_text("member_id,icd10\n007,E11.69\n007,I50.9\n008,F20.9\n008,Z00.00\n")
+    return ["--members", str(folder / "m.csv"), "--diagnoses", str(folder / "d.csv")]
+
+
+def test_clinical_risk_of_files_is_scored_and_explained(tmp_path: Path) -> None:
+    files, out = _hcc_files(tmp_path), tmp_path / "out.csv"
+    stopped = vitanexus("hcc", "score", *files, "--out", str(out))
+    assert stopped.returncode == 1 and "member 9: birth_date is missing" in stopped.stderr and not out.exists()
+    ledger = tmp_path / "ledger.parquet"
+    words = ["--on-error", "report", "--payment-year", "2025", "--all-segments", "--ledger", str(ledger)]
+    done = vitanexus("hcc", "score", *files, "--out", str(out), *words)
+    assert done.returncode == 0, done.stderr
+    assert "Z0000" in done.stdout.replace(".", "") and "1 members refused" in done.stdout
+    rows = out.read_text().splitlines()
+    assert rows[1].startswith('"007","COMMUNITY_NA","37 226",') and len(rows) == 3
+    assert "9,birth_date,missing" in (tmp_path / "out.csv.errors.csv").read_text()
+    assert set(pq.read_table(ledger)["segment"].unique().to_pylist()) >= {"NE", "INSTITUTIONAL", "COMMUNITY_NA"}
+    blend = vitanexus("hcc", "score", *files, "--out", str(tmp_path / "b.parquet"), "--model", "blend", *words[:4])
+    assert blend.returncode == 0 and "hccs_v24" in pq.read_schema(tmp_path / "b.parquet").names
+    told = vitanexus("hcc", "explain", "--member", "007", *files, "--payment-year", "2025").stdout
+    assert "DIABETES_HF_V28" in told and "raw score" in told and "Heart Failure" in told
