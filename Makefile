@@ -23,6 +23,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import rule, generated doc
 
 bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.hcc
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
 	$(BIN)/vitanexus train base-risk --data $(DATA)

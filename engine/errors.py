@@ -43,3 +43,7 @@ class SettingsError(VitaNexusError):
 
 class StackError(VitaNexusError):
     """A part of the local stack did not start or has died. Read the log file the message names."""
+
+
+class HccError(VitaNexusError):
+    """A member, diagnosis or table cannot be used for risk adjustment: correct the value that is named."""

@@ -162,8 +162,15 @@ ENROLLMENT = EventKind(
 )
 EVENT_KINDS: tuple[EventKind, ...] = (ENROLLMENT, CLAIM, PHARMACY, LAB, SELF_REPORT, READING)
 """In the order in which a batch applies them: who the member is before what happened to them."""
-
-KIND_OF_TOPIC: dict[str, EventKind] = {kind.topic: kind for kind in EVENT_KINDS}
+SCORING_COMMAND = EventKind(
+    "scoring.command",
+    "scoring.commands",
+    "",
+    "Score all members of the partition anew as of `time`, claims and labs included. Its `member_id` is *.",
+    (),
+)
+KIND_OF_TOPIC: dict[str, EventKind] = {kind.topic: kind for kind in (*EVENT_KINDS, SCORING_COMMAND)}
+"""What a shard consumes, in the order in which a batch applies it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Every table of the database as a record table. DDL, numpy columns, COPY writers, queries and docs derive from these."""
+"""Every table of the database as a record table: DDL, COPY writers, queries and docs derive from these."""
 
 from engine.domain.events import EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
 from engine.domain.records import (
@@ -141,6 +141,7 @@ DEAD_LETTERS = Record(
         text("topic", "Topic"),
         whole("partition", "Partition", sql="smallint"),
         whole("kafka_offset", "Offset"),
+        text("cluster_id", "Cluster whose log the offset belongs to"),
         text("reason", "Stable code of the reason"),
         text("field", "Offending field, empty for the whole record"),
         text("message", "What is wrong, with the value"),
@@ -148,7 +149,7 @@ DEAD_LETTERS = Record(
         whole("payload_bytes", "Full size of the event", unit="bytes"),
         instant("recorded_at", "When the row was written", default="now()"),
     ),
-    key=("topic", "partition", "kafka_offset"),
+    key=("cluster_id", "topic", "partition", "kafka_offset"),
 )
 OUTBOX = Record(
     "outbox",

@@ -5,6 +5,7 @@ index on its time otherwise. Both take the same COPY and answer the same queries
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from engine.domain.tables import TABLES
 
 SERIES_MARK = "/* time series: {} */"
 _PARTITION_LOCK = 0x7661_6E78
-_SA_TYPES: dict[str, sa.types.TypeEngine[object]] = {
+_SA_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "text": sa.Text(),
     "bigint": sa.BigInteger(),
     "integer": sa.Integer(),
@@ -119,9 +120,7 @@ def ensure_months(connection: psycopg.Connection[tuple[object, ...]], table: str
             if partitioned is None:
                 return
             connection.execute(
-                sql.SQL(
-                    "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})"
-                ).format(
+                sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
                     sql.Identifier(name),
                     sql.Identifier(table),
                     sql.Literal(f"{1970 + year:04d}-{rest + 1:02d}-01 00:00:00+00"),

@@ -13,6 +13,7 @@ from engine.domain.tables import TABLE
 from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows, encode
+from engine.storage.failpoint import failpoint
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
 _UPSERTS = {
@@ -39,7 +40,7 @@ _UPSERTS = {
 class ShardStore:
     """One connection of one shard. Guarantees: `commit` is atomic, and refused when another owner took a lease.
 
-    Not safe for concurrent use: a shard's loop is its only user.
+    Connects with the first `reconnect`. Not safe for concurrent use: a shard's loop is its only user.
     """
 
     def __init__(self, url: str, owner: str, lease_seconds: float) -> None:
@@ -48,7 +49,13 @@ class ShardStore:
         self._lease_seconds = lease_seconds
         self._token = str(uuid.uuid4())
         self._months: dict[str, set[int]] = {}
-        self._connection = self._connect()
+        self._open: psycopg.Connection[TupleRow] | None = None
+
+    @property
+    def _connection(self) -> psycopg.Connection[TupleRow]:
+        if self._open is None:
+            raise StorageError(f"{self._owner} is not connected to PostgreSQL")
+        return self._open
 
     def _connect(self) -> psycopg.Connection[TupleRow]:
         try:
@@ -57,19 +64,31 @@ class ShardStore:
             raise StorageError(f"PostgreSQL does not answer {self._owner}: {error}") from error
 
     def reconnect(self) -> None:
-        """A new connection in place of a broken one; the token stays, so the leases do."""
-        self._connection.close()
-        self._connection = self._connect()
+        """The first connection, or a new one in place of a broken one; the token stays, so the leases do."""
+        self.close()
+        self._open = self._connect()
 
     def close(self) -> None:
         """Closes the connection; the leases stay until they expire or are released."""
-        self._connection.close()
+        if self._open is not None:
+            self._open.close()
 
     def acquire(self, partitions: Sequence[int]) -> list[int]:
         """Takes the leases that are free, expired, or held under this owner's own name by a former process.
 
-        Returns the partitions now held. A former process of the same name is fenced by the new token.
+        Returns the partitions now held. A former process of the same name is fenced by the new token. The sessions of
+        owners who have lost their claim are ended first: one that froze in mid-transaction keeps its lease rows locked,
+        and no timeout of the server reaches a client that is silent inside a COPY.
         """
+        self._connection.execute(
+            """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name IN (
+                SELECT owner FROM partition_leases
+                WHERE partition = ANY(%(partitions)s) AND (owner = %(owner)s OR expires_at < now()))
+            """,
+            {"owner": self._owner, "partitions": list(partitions)},
+        )
         with self._connection.transaction():
             rows = self._connection.execute(
                 """
@@ -81,13 +100,19 @@ class ShardStore:
                 WHERE l.owner = excluded.owner OR l.expires_at < now()
                 RETURNING partition
                 """,
-                {"owner": self._owner, "token": self._token, "ttl": self._lease_seconds, "partitions": list(partitions)},
+                {
+                    "owner": self._owner,
+                    "token": self._token,
+                    "ttl": self._lease_seconds,
+                    "partitions": list(partitions),
+                },
             ).fetchall()
         return sorted(row[0] for row in rows)
 
     def _hold(self, cursor: psycopg.Cursor[TupleRow], partitions: Sequence[int]) -> None:
         held = cursor.execute(
-            "SELECT partition FROM partition_leases WHERE partition = ANY(%s) AND token = %s ORDER BY partition FOR UPDATE",
+            "SELECT partition FROM partition_leases WHERE partition = ANY(%s) AND token = %s "
+            "ORDER BY partition FOR UPDATE",
             (list(partitions), self._token),
         ).fetchall()
         if len(held) != len(partitions):
@@ -131,16 +156,22 @@ class ShardStore:
             {topic: TopicIdentity(cluster, identity) for topic, cluster, identity in identities},
         )
 
-    def known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """Of the (source, event_id) keys, those already stored in `table`, with the Kafka offset they came from."""
+    def forget_offsets(self, partition: int) -> None:
+        """Forgets the offsets and counts of a log that was made anew; the state and its members stay."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._hold(cursor, [partition])
+            cursor.execute("DELETE FROM partition_offsets WHERE partition = %s", (partition,))
+
+    def known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+        """Of the (source, event_id) keys, those stored in `table`, with the partition and offset they came from."""
         if not keys:
             return {}
         rows = self._connection.execute(
-            f"SELECT source, event_id, kafka_offset FROM {TABLE[table].name} JOIN unnest(%s::text[], %s::text[]) "
-            "AS k(s, e) ON source = k.s AND event_id = k.e",
+            f"SELECT source, event_id, partition, kafka_offset FROM {TABLE[table].name} "
+            "JOIN unnest(%s::text[], %s::text[]) AS k(s, e) ON source = k.s AND event_id = k.e",
             ([key[0] for key in keys], [key[1] for key in keys]),
         ).fetchall()
-        return {(source, event_id): offset for source, event_id, offset in rows}
+        return {(source, event_id): (partition, offset) for source, event_id, partition, offset in rows}
 
     def commit(self, batches: Sequence[PartitionCommit], identities: Mapping[str, TopicIdentity]) -> None:
         """Commits the batches of several partitions in one transaction, in this order:
@@ -161,6 +192,7 @@ class ShardStore:
             for table, upsert in _UPSERTS.items():
                 if table in rows:
                     _upsert(cursor, table, upsert, rows.pop(table))
+            failpoint("before-copy")
             outbox = "outbox" in rows
             for table, columns in rows.items():
                 copy_rows(cursor, TABLE[table], columns.columns)
@@ -170,6 +202,8 @@ class ShardStore:
             for batch in batches:
                 if batch.snapshot is not None:
                     _write_snapshot(cursor, batch)
+            failpoint("before-commit")
+        failpoint("after-commit")
 
     def is_committed(self, batch: PartitionCommit) -> bool:
         """True where the commit of this batch has taken place: the answer to a connection lost during COMMIT."""
@@ -220,8 +254,11 @@ def _write_offsets(
             consumed = count.applied + count.duplicates + count.dead_letters + count.gaps
             identity = identities[topic]
             rows.append(
-                (topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic], count.applied)
-                + (count.duplicates, count.dead_letters, count.gaps, identity.cluster_id, identity.topic_id)
+                (
+                    *(topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic]),
+                    *(count.applied, count.duplicates, count.dead_letters, count.gaps),
+                    *(identity.cluster_id, identity.topic_id),
+                )
             )
     cursor.executemany(
         """
@@ -250,9 +287,9 @@ def _write_snapshot(cursor: psycopg.Cursor[TupleRow], batch: PartitionCommit) ->
             watermark = excluded.watermark, model_version = excluded.model_version, members = excluded.members,
             payload = excluded.payload, taken_at = now()
         """,
-        (batch.partition, batch.seq, json.dumps(batch.offsets), watermark)
-        + (batch.model_version, batch.members, batch.snapshot),
+        (
+            *(batch.partition, batch.seq, json.dumps(batch.offsets), watermark),
+            *(batch.model_version, batch.members, batch.snapshot),
+        ),
     )
-    cursor.execute(
-        "DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq)
-    )
+    cursor.execute("DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq))

@@ -1,0 +1,81 @@
+"""The outbox relay: publishes what the shards committed, in order, and deletes what the broker has acknowledged."""
+
+import threading
+
+import ray
+
+from actors.names import RELAY
+from engine import logs
+from engine.errors import StorageError, StreamError
+from engine.storage.outbox import OutboxStore
+from engine.streams.producer import EventProducer
+
+_BATCH = 5000
+_IDLE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+
+
+class RelayLoop:
+    """Delivery is at least once: a crash between acknowledgement and deletion publishes a message again.
+
+    Consumers of `care.alerts` tell repeats by `alert_id`, of `scores.updated` by member_id and seq.
+    """
+
+    def __init__(self, postgres_url: str, bootstrap: str) -> None:
+        self._postgres_url = postgres_url
+        self._bootstrap = bootstrap
+        self._stop = threading.Event()
+        self._log = logs.get_logger(part=RELAY)
+        self.published = 0
+
+    def stop(self) -> None:
+        """Asks `run` to return after the batch under way."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Works until stopped; while PostgreSQL or the broker is away it waits and connects again."""
+        while not self._stop.is_set():
+            try:
+                self._work()
+            except (StorageError, StreamError) as error:
+                self._log.warning("relay waits", error=str(error))
+                self._stop.wait(_PAUSE_SECONDS)
+
+    def _work(self) -> None:
+        store = OutboxStore(self._postgres_url)
+        try:
+            with EventProducer(self._bootstrap, linger_ms=0) as producer:
+                leading = False
+                while not self._stop.is_set():
+                    leading = leading or store.lead()
+                    messages = store.take(_BATCH) if leading else []
+                    for message in messages:
+                        producer.send_bytes(message.topic, message.key, message.payload)
+                    if messages:
+                        producer.flush()
+                        store.delete(messages)
+                        self.published += len(messages)
+                    else:
+                        store.wait(_IDLE_SECONDS)
+        finally:
+            store.close()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
+class OutboxRelay:
+    """The relay as a named actor."""
+
+    def __init__(self, postgres_url: str, bootstrap: str, log_level: str) -> None:
+        logs.configure(log_level)
+        self._loop = RelayLoop(postgres_url, bootstrap)
+        self._thread = threading.Thread(target=self._loop.run, name=RELAY, daemon=True)
+        self._thread.start()
+
+    def published(self) -> int:
+        """Messages published since this process began."""
+        return self._loop.published
+
+    def stop(self) -> None:
+        """Finishes the batch under way."""
+        self._loop.stop()
+        self._thread.join(timeout=10)

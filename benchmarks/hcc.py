@@ -1,0 +1,125 @@
+"""CMS-HCC: members a second on one core, beside hccinfhir in the same run. Writes benchmarks/results/hcc-<date>.md.
+
+Each member has eight random codes of the model. Figures are medians of several runs, kernels warm.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import typer
+
+from benchmarks import machine
+from engine.scoring.hcc.compiled import compiled
+from engine.scoring.hcc.model import load_model
+from engine.scoring.hcc.score import HccScorer, encode_codes, member_rows, score
+
+CODES = 8
+RESULTS = Path(__file__).parent / "results"
+YEARS = {"v28": 2026, "v24": 2025}
+
+
+def crowd(model: str, members: int) -> tuple[pa.Table, pa.Table]:
+    """Members and their diagnoses, sorted by member as claim extracts are."""
+    chance = np.random.default_rng(1)
+    codes = np.array(list(load_model(model, YEARS[model]).codes))
+    ids = pa.array(np.char.add("M", np.char.zfill(np.arange(members).astype("U8"), 8)))
+    people = {
+        "member_id": ids,
+        "age": chance.integers(20, 95, members),
+        "sex": pa.array(np.array(["F", "M"])[chance.integers(0, 2, members)]),
+        "orec": pa.array(np.array(list("0123"))[chance.integers(0, 4, members)]),
+        "dual": pa.array(np.array(["00", "01", "02"])[chance.integers(0, 3, members)]),
+    }
+    held = chance.integers(0, len(codes), CODES * members)
+    rows = pa.array(np.repeat(np.arange(members), CODES))
+    return pa.table(people), pa.table({"member_id": ids.take(rows), "icd10": pa.array(codes[held])})
+
+
+def _seconds(work: Callable[[], Any], runs: int) -> float:
+    work()
+    taken = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return median(taken)
+
+
+def measure(model: str, members: int, runs: int) -> dict[str, float]:
+    """Members a second by way of scoring."""
+    year = YEARS[model]
+    people, diagnoses = crowd(model, members)
+    scorer = HccScorer.of(people, model, year)
+    rows = member_rows(diagnoses["member_id"].combine_chunks(), scorer.members.ids)
+    numbers = encode_codes(diagnoses["icd10"].combine_chunks(), compiled(model, year))
+
+    def encoded() -> None:
+        fresh = HccScorer(model, year, scorer.members)
+        fresh.collect(rows, numbers)
+        fresh.finish()
+
+    ways = {
+        "strings in, scores out": lambda: score(people, diagnoses, model, year).table(),
+        "from encoded codes": encoded,
+        "nine segments and ledger": lambda: score(people, diagnoses, model, year, all_segments=True).ledger(),
+    }
+    return {name: members / _seconds(work, runs) for name, work in ways.items()}
+
+
+def peer(model: str, members: int, runs: int) -> float:
+    """Members a second of hccinfhir, on the first of the same members."""
+    from hccinfhir.model_calculate import calculate_raf
+
+    people, diagnoses = (table.to_pylist() for table in crowd(model, members))
+    codes: dict[str, list[str]] = {}
+    for row in diagnoses:
+        codes.setdefault(row["member_id"], []).append(row["icd10"])
+
+    def work() -> None:
+        for person in people:
+            calculate_raf(
+                codes[person["member_id"]],
+                f"CMS-HCC Model {model.upper()}",
+                age=person["age"],
+                sex=person["sex"],
+                dual_elgbl_cd=person["dual"],
+                orec=person["orec"],
+            )
+
+    return members / _seconds(work, runs)
+
+
+def run(
+    members: Annotated[int, typer.Option(help="members scored")] = 1_000_000,
+    runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 5,
+    out: Annotated[Path | None, typer.Option(help="file; benchmarks/results/hcc-<date>.md where left out")] = None,
+) -> None:
+    """Measure members a second of V28 and V24, and write the table."""
+    process = psutil.Process()
+    process.cpu_affinity([process.cpu_affinity()[0]])
+    pa.set_cpu_count(1)
+    described = machine.describe()
+    lines = ["# CMS-HCC on one core", "", f"{members:,} members with {CODES} codes each.", ""]
+    lines += ["| model | way | members/s | to hccinfhir |", "|---|---|---|---|"]
+    for model in YEARS:
+        other = peer(model, 2000, runs)
+        for way, rate in measure(model, members, runs).items():
+            lines.append(f"| {model} | {way} | {rate:,.0f} | {rate / other:,.0f} |")
+        lines.append(f"| {model} | hccinfhir 0.4.0 | {other:,.0f} | 1 |")
+    peak = process.memory_info().rss
+    lines += ["", f"Resident at the end: {peak / 1e9:.2f} GB, inputs included.", ""]
+    lines += ["| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in described.items())]
+    path = out or RESULTS / f"hcc-{dt.date.today().isoformat()}.md"
+    path.write_text("\n".join(lines) + "\n")
+    typer.echo(path.read_text())
+
+
+if __name__ == "__main__":
+    typer.run(run)

@@ -1,0 +1,1 @@
+"""The commands of `vitanexus`, one module an area."""

@@ -1,0 +1,113 @@
+"""`vitanexus docs`: the documents that derive from the record tables."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.domain.events import EVENT_KINDS, SCHEMA_VERSION, SCORING_COMMAND, EventKind
+from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.domain.records import Column, Record
+from engine.domain.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+_JSON = {
+    "text": "string",
+    "double precision": "number",
+    "timestamptz": "integer, ms since 1970-01-01 UTC",
+    "date": 'string "YYYY-MM-DD"',
+    "text[]": "array of strings",
+    "boolean": "boolean",
+}
+_GENERATED = "<!-- Written by `vitanexus docs` from the record tables; do not edit. -->"
+
+
+def docs(check: Annotated[bool, typer.Option("--check", help="only say whether they are up to date")] = False) -> None:
+    """Write docs/events.md and docs/tables.md from the record tables."""
+    pages = {"events.md": events_page(), "tables.md": tables_page()}
+    stale = [name for name, page in pages.items() if not _same(ROOT / "docs" / name, page)]
+    if check and stale:
+        typer.secho(f"docs/{', docs/'.join(stale)} is not what the record tables say: run `vitanexus docs`", err=True)
+        raise typer.Exit(1)
+    for name in stale:
+        (ROOT / "docs" / name).write_text(pages[name])
+    typer.echo("up to date" if not stale else f"written: {', '.join(stale)}")
+
+
+def _same(path: Path, page: str) -> bool:
+    return path.is_file() and path.read_text() == page
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _bounds(column: Column) -> str:
+    if column.choices and len(column.choices) <= 6:
+        return ", ".join(f"`{choice}`" for choice in column.choices)
+    if column.choices:
+        return "a code of the catalogue below"
+    low = "" if column.low is None else f">= {column.low:g}"
+    high = "" if column.high is None else f"<= {column.high:g}"
+    return ", ".join(filter(None, (low, high)))
+
+
+def _event(kind: EventKind) -> list[str]:
+    rows = [
+        (f"`{c.name}`", _JSON.get(c.sql, "integer"), c.unit, "no" if c.nullable else "yes", _bounds(c), c.doc)
+        for c in kind.schema
+    ]
+    lines = [f"## {kind.name}", "", kind.doc, "", f"Topic `{kind.topic}`."]
+    lines[-1] += f" Accepted events are stored in `{kind.table}`." if kind.table else " Not stored."
+    return [*lines, "", *_table(("field", "JSON", "unit", "required", "allowed", "meaning"), rows), ""]
+
+
+def events_page() -> str:
+    """docs/events.md."""
+    lines = ["# Events", "", _GENERATED, ""]
+    lines += [
+        f"Every event is a flat JSON object (UTF-8) of version {SCHEMA_VERSION}, keyed in Kafka by `member_id`; the",
+        "topic is its kind. Topics have 64 partitions; murmur2 places the key (the Java client's default).",
+        "`(source, event_id)` names an event once and for all: a repeat is dropped as a duplicate. An unknown field, a",
+        "wrong type, an impossible value or a `time` more than 10 minutes after the broker took the event makes it a",
+        "dead letter with its reason. A member must be enrolled before anything else about them is accepted.",
+        "",
+    ]
+    for kind in (*EVENT_KINDS, SCORING_COMMAND):
+        lines += _event(kind)
+    lines += ["## Metrics", "", "Units and possible ranges of `wearable.reading`.", ""]
+    lines += _table(
+        ("metric", "name", "unit", "from", "to", "a day is"),
+        [(f"`{m.code}`", m.name, m.unit, f"{m.low:g}", f"{m.high:g}", f"the {m.daily}") for m in METRICS],
+    )
+    lines += ["", "## Laboratory tests", "", "Units and possible ranges of `lab.result`.", ""]
+    lines += _table(
+        ("test", "name", "LOINC", "unit", "from", "to"),
+        [(f"`{t.code}`", t.name, t.loinc, t.unit, f"{t.low:g}", f"{t.high:g}") for t in LAB_TESTS],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _record(record: Record) -> list[str]:
+    key = f"Key: {', '.join(f'`{name}`' for name in record.key)}." if record.key else "No key."
+    series = f" Time series by `{record.time}`: a hypertable, or monthly partitions." if record.time else ""
+    rows = [(f"`{c.name}`", c.sql, c.unit, "yes" if c.nullable else "", c.doc) for c in record]
+    return [
+        f"## {record.name}",
+        "",
+        record.doc,
+        "",
+        key + series,
+        "",
+        *_table(("column", "type", "unit", "null", "meaning"), rows),
+        "",
+    ]
+
+
+def tables_page() -> str:
+    """docs/tables.md."""
+    lines = ["# Tables", "", _GENERATED, ""]
+    for record in TABLES:
+        lines += _record(record)
+    return "\n".join(lines).rstrip() + "\n"

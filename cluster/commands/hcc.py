@@ -1,0 +1,276 @@
+"""`vitanexus hcc`: clinical risk by CMS-HCC, for files of members and diagnoses."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from engine.scoring.hcc.score import HccScores
+
+hcc = typer.Typer(help="Clinical risk: CMS-HCC scores of members from their diagnoses.", no_args_is_help=True)
+_console = Console(highlight=False)
+_ROWS = 2_000_000
+
+Members = Annotated[
+    Path,
+    typer.Option(
+        help="Parquet or CSV: member_id, birth_date or age, sex, orec; and if there are any dual, new_enrollee, snp, "
+        "lti, ltimcaid, nemcaid"
+    ),
+]
+Diagnoses = Annotated[Path, typer.Option(help="Parquet or CSV: member_id, icd10; in any order")]
+Model = Annotated[
+    Literal["v28", "v24", "blend"], typer.Option(help="CMS-HCC model; blend weighs both as the year pays")
+]
+PaymentYear = Annotated[int, typer.Option(help="payment year: age counts on its 1 February")]
+Mce = Annotated[bool, typer.Option("--mce/--no-mce", help="apply the Medicare Code Editor's age edits, as CMS does")]
+
+
+@hcc.command("score")
+def score(
+    members: Members,
+    diagnoses: Diagnoses,
+    out: Annotated[Path, typer.Option(help="Parquet or CSV to write, one row a member")],
+    model: Model = "v28",
+    payment_year: PaymentYear = 2026,
+    all_segments: Annotated[bool, typer.Option("--all-segments", help="score everybody in all nine segments")] = False,
+    ledger: Annotated[Path | None, typer.Option(help="file to write what each score is made of")] = None,
+    on_error: Annotated[
+        Literal["stop", "report"], typer.Option(help="stop at what cannot be used, or report it and score the rest")
+    ] = "stop",
+    errors: Annotated[Path | None, typer.Option(help="CSV for `report`; OUT.errors.csv where left out")] = None,
+    mce: Mce = True,
+    workers: Annotated[int, typer.Option(help="Ray workers; 0 scores in this process", min=0)] = 0,
+    address: Annotated[str, typer.Option(help="Ray cluster; empty starts one here for --workers")] = "",
+) -> None:
+    """Score members: segment, HCCs, raw, normalised and payment score.
+
+    Example: vitanexus hcc score --members m.parquet --diagnoses d.parquet --payment-year 2026 --out raf.parquet
+    """
+    from engine.scoring.hcc.score import blend
+
+    table = _read(members, _TEXT)
+    with _ray(workers, address) as run:
+        scores = {
+            name: _score(name, table, diagnoses, payment_year, all_segments, mce, on_error == "report", run)
+            for name in _models(model, payment_year)
+        }
+    if model == "blend":
+        _write(blend(scores.get("v24"), scores["v28"]), out)
+    else:
+        _write(scores[model].table(), out)
+    if ledger is not None:
+        _write(_ledger(scores), ledger)
+    first = next(iter(scores.values()))
+    typer.echo(f"{len(first.members):,} members scored with {' and '.join(scores)} for {payment_year}: {out}")
+    _tell(scores, on_error == "report", errors or out.with_name(out.name + ".errors.csv"))
+
+
+@hcc.command("explain")
+def explain(
+    member: Annotated[str, typer.Option(help="member_id")],
+    members: Members,
+    diagnoses: Diagnoses,
+    model: Annotated[Literal["v28", "v24"], typer.Option(help="CMS-HCC model")] = "v28",
+    payment_year: PaymentYear = 2026,
+    mce: Mce = True,
+) -> None:
+    """Show how one member's diagnoses become HCCs and a score.
+
+    Example: vitanexus hcc explain --member 1EG4-TE5-MK72 --members members.parquet --diagnoses diagnoses.parquet
+    """
+    import pyarrow.compute as pc
+
+    from engine.errors import HccError
+    from engine.scoring.hcc.score import HccScorer
+    from engine.scoring.hcc.trace import trace
+
+    person, codes = _read(members, _TEXT), _read(diagnoses, _TEXT)
+    person = person.filter(pc.equal(pc.cast(person["member_id"], "string"), member))
+    codes = codes.filter(pc.equal(pc.cast(codes["member_id"], "string"), member))
+    if not person.num_rows:
+        raise HccError(f"member_id {member!r} is not in {members}")
+    scorer = HccScorer.of(person, model, payment_year, mce=mce)
+    scorer.add(codes)
+    scores = scorer.finish()
+    age, female = int(scores.members.age[0]), bool(scores.members.female[0])
+    row = scores.table().to_pylist()[0]
+    _console.print(
+        f"[bold]{member}[/bold]: {'female' if female else 'male'}, {age} on 1 February {payment_year}, "
+        f"{row['segment']}, CMS-HCC {scores.model.name}"
+    )
+    steps = Table("ICD-10-CM", "CC", "HCC", "CMS label", "why")
+    for line in trace(scores.model, codes["icd10"].to_pylist(), age, female, mce=mce):
+        steps.add_row(line.icd10, _number(line.cc), _number(line.hcc), line.label, line.note)
+    _console.print(steps)
+    parts = Table("variable", "label", "coefficient")
+    for entry in scores.ledger().to_pylist():
+        name = entry["variable"]
+        label = scores.model.labels[int(name[3:])] if name.startswith("HCC") and name[3:].isdigit() else ""
+        parts.add_row(name, label, f"{entry['coefficient']:.3f}")
+    parts.add_section()
+    parts.add_row("raw score", "", f"{row['raw_score']:.3f}")
+    parts.add_row("normalised", f"by {scores.model.year(payment_year).normalisation}", f"{row['normalized_score']:.3f}")
+    parts.add_row("payment score", "less the coding intensity adjustment", f"{row['payment_score']:.3f}")
+    _console.print(parts)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+_TEXT = ("member_id", "icd10", "sex", "orec", "dual")
+
+
+def _models(model: str, payment_year: int) -> list[str]:
+    if model != "blend":
+        return [model]
+    from engine.scoring.hcc.model import load_model
+
+    return ["v28"] if load_model("v28", payment_year).year(payment_year).blend == 1.0 else ["v28", "v24"]
+
+
+def _score(
+    name: str, members: "pa.Table", diagnoses: Path, year: int, all_segments: bool, mce: bool, report: bool, run: Any
+) -> "HccScores":
+    from engine.scoring.hcc.score import HccScorer
+
+    scorer = HccScorer.of(members, name, year, mce=mce, report=report)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        if run is None:
+            task = progress.add_task(f"{name}: diagnoses", total=_size(diagnoses))
+            for part in _parts(diagnoses):
+                scorer.add(part)
+                progress.advance(task, part.num_rows)
+        else:
+            task = progress.add_task(f"{name}: diagnoses over Ray", total=None)
+            run(scorer, diagnoses, lambda rows: progress.advance(task, rows))
+    return scorer.finish(all_segments=all_segments)
+
+
+class _ray:  # noqa: N801 -- reads as a function: with _ray(...) as run
+    """Connects to Ray for `workers`, and gives a function that collects over it; None without workers."""
+
+    def __init__(self, workers: int, address: str) -> None:
+        self._workers, self._address = workers or (2 if address else 0), address
+
+    def __enter__(self) -> Any:
+        if not self._workers:
+            return None
+        import tempfile
+
+        from cluster.stack import ray_environment
+
+        self._folder = tempfile.TemporaryDirectory(prefix="vitanexus-hcc-")
+        if not self._address:
+            ray_environment.prepare(Path(self._folder.name))
+        import ray
+
+        here = {} if self._address else {"num_cpus": self._workers + 1, "include_dashboard": False}
+        ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **here)
+        from actors.hcc import collect
+
+        return lambda scorer, path, progress: collect(scorer, path, self._workers, progress=progress)
+
+    def __exit__(self, *error: object) -> None:
+        if self._workers:
+            import ray
+
+            ray.shutdown()
+            self._folder.cleanup()
+
+
+def _read(path: Path, text: tuple[str, ...]) -> "pa.Table":
+    import pyarrow as pa
+
+    parts = list(_parts(path, text))
+    return pa.concat_tables(parts)
+
+
+def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
+    """The rows of a Parquet or CSV file in tables of bounded size; in CSV the columns of codes are text."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    from engine.errors import HccError
+
+    try:
+        if path.suffix == ".csv":
+            options = arrow_csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()), strings_can_be_null=True)
+            yield arrow_csv.read_csv(path, convert_options=options)
+            return
+        file = parquet.ParquetFile(path)
+        wanted = [name for name in file.schema_arrow.names if name in {*text, *_OTHER}]
+        empty = file.schema_arrow.empty_table().select(wanted)
+        yield empty
+        for batch in file.iter_batches(_ROWS, columns=wanted):
+            yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise HccError(f"{path} cannot be read: {error}") from error
+
+
+_OTHER = ("birth_date", "age", "new_enrollee", "snp", "lti", "ltimcaid", "nemcaid")
+
+
+def _size(path: Path) -> int | None:
+    from pyarrow import parquet
+
+    return None if path.suffix == ".csv" or not path.is_file() else parquet.read_metadata(path).num_rows
+
+
+def _ledger(scores: "dict[str, HccScores]") -> "pa.Table":
+    import pyarrow as pa
+
+    parts = []
+    for name, part in scores.items():
+        table = part.ledger()
+        if len(scores) > 1:
+            table = table.append_column("model", pa.array([name] * table.num_rows))
+        parts.append(table)
+    return pa.concat_tables([part.unify_dictionaries() for part in parts])
+
+
+def _write(table: "pa.Table", path: Path) -> None:
+    """Parquet, or CSV by the file's name, where a list of HCCs is text with spaces between."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".csv":
+        parquet.write_table(table, path)
+        return
+    for i, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            words = pc.binary_join(pc.cast(table[field.name], pa.list_(pa.string())), " ")
+            table = table.set_column(i, field.name, words)
+        elif pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, pc.cast(table[field.name], field.type.value_type))
+    arrow_csv.write_csv(table, path)
+
+
+def _tell(scores: "dict[str, HccScores]", report: bool, errors: Path) -> None:
+    for name, part in scores.items():
+        if part.unmapped.num_rows:
+            codes = part.unmapped["icd10"].unique()
+            shown = ", ".join(codes[:5].to_pylist())
+            typer.echo(f"{name}: {len(codes):,} codes carry no HCC, such as {shown}")
+    if not report:
+        return
+    refused = {refusal: None for part in scores.values() for refusal in part.refused}
+    with errors.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["member_id", "column", "value", "reason"])
+        writer.writerows((r.member_id, r.column, r.value, r.reason) for r in refused)
+    typer.echo(f"{len(refused):,} members refused: {errors}")

@@ -1,0 +1,124 @@
+"""Puts on Ray what runs there: relay, shards and Serve. Heavy to import, so imported while Ray starts."""
+
+import contextlib
+import logging
+
+import ray
+from ray import serve
+from ray.actor import ActorHandle
+
+from actors.names import NAMESPACE, RELAY, shard_name
+from actors.relay import OutboxRelay
+from actors.shard import MemberShard, partitions_of
+from actors.shard_loop import ShardPlan
+from cluster.stack.process import free_port
+from cluster.stack.state import Endpoints
+from engine.errors import StackError
+from engine.learning import registry
+from engine.scoring.health_score import ScoringRules
+from engine.settings import Settings
+from engine.storage.migrate import migrate
+from engine.storage.queries import Queries
+from engine.streams.topics import PARTITIONS, ensure_topics
+from serve_apps import gateway
+
+APPLICATION = "vitanexus"
+_READY_SECONDS = 90.0
+_STOP_SECONDS = 40.0
+
+
+def plans(settings: Settings, endpoints: Endpoints) -> list[ShardPlan]:
+    """The shards of the settings, with their partitions dealt out in turn."""
+    count = settings.shards.count
+    return [
+        ShardPlan(
+            shard_name(index),
+            partitions_of(index, count, PARTITIONS),
+            endpoints.postgres,
+            endpoints.kafka,
+            settings.shards.lease_seconds,
+            settings.shards.snapshot_every,
+            settings.shards.poll_records,
+            settings.shards.poll_ms,
+            settings.shards.retry_seconds,
+        )
+        for index in range(count)
+    ]
+
+
+def prepare(endpoints: Endpoints) -> None:
+    """Brings the schema up to date, makes the topics, and enters the fitted models in the database's registry."""
+    migrate(endpoints.postgres)
+    ensure_topics(endpoints.kafka)
+    queries = Queries(endpoints.postgres, pool_size=1)
+    for card in registry.cards():
+        queries.insert(
+            "model_registry",
+            {
+                "name": card.name,
+                "version": card.version,
+                "sha256": card.sha256["mean.ubj"],
+                "card": {"features": list(card.features), "training": card.training, "metrics": card.metrics},
+            },
+        )
+    queries.close()
+
+
+def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints) -> str:
+    """Starts relay, shards and Serve on the Ray this process is connected to; returns the HTTP address.
+
+    Raises StackError when a shard has not recovered in time.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    prepare(endpoints)
+    level = settings.log.level
+    OutboxRelay.options(name=RELAY, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
+        endpoints.postgres, endpoints.kafka, level
+    )
+    shards = [
+        MemberShard.options(name=plan.name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
+            plan, rules, "", level
+        )
+        for plan in plans(settings, endpoints)
+    ]
+    port = settings.http.port or free_port()
+    serve.start(proxy_location="HeadOnly", http_options={"host": settings.http.host, "port": port})
+    serve.run(
+        gateway.build(gateway.Args(postgres_url=endpoints.postgres, bootstrap=endpoints.kafka, rules=rules)),
+        name=APPLICATION,
+        route_prefix="/",
+    )
+    try:
+        ready = ray.get([shard.ready.remote(_READY_SECONDS) for shard in shards], timeout=_READY_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        raise StackError(f"a shard did not start: {error}; see Ray's logs of this session") from error
+    if not all(ready):
+        late = [plan.name for plan, done in zip(plans(settings, endpoints), ready, strict=True) if not done]
+        raise StackError(
+            f"{', '.join(late)} did not recover within {_READY_SECONDS:g} s; see Ray's logs of this session"
+        )
+    return f"http://{settings.http.host}:{port}"
+
+
+def undeploy(settings: Settings) -> None:
+    """Stops the application and the shards, which take their snapshots and give their leases back, then the relay."""
+    if not ray.is_initialized():
+        return
+    shards = [_stopping(shard_name(index)) for index in range(settings.shards.count)]
+    with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+        serve.delete(APPLICATION)
+    for stopping in [*shards, _stopping(RELAY)]:
+        if stopping is not None:
+            actor, stopped = stopping
+            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+                ray.get(stopped, timeout=_STOP_SECONDS)
+            ray.kill(actor)
+
+
+def _stopping(name: str) -> tuple[ActorHandle, ray.ObjectRef] | None:
+    """The actor, asked to stop, and the answer to wait for; None where it is gone."""
+    try:
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+    return actor, actor.stop.remote()

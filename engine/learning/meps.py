@@ -1,0 +1,126 @@
+"""The Medical Expenditure Panel Survey, full-year consolidated files: features of a year, persons of two years.
+
+Source: Agency for Healthcare Research and Quality, MEPS HC-155 (2012) and HC-163 (2013). Negative codes (-1
+inapplicable, -7 refused, -8 don't know, -9 not ascertained) are missing; yes/no answers are 1 and 2.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from engine.errors import SourceError
+from engine.scoring.features import BASE_FEATURES
+
+_YEARLY = {  # feature: columns whose sum it is, {} for the year's two digits
+    "cost_total": ("totexp{}",),
+    "cost_inpatient": ("iptexp{}",),
+    "cost_emergency": ("ertexp{}",),
+    "cost_outpatient": ("optexp{}",),
+    "cost_office": ("obvexp{}",),
+    "cost_pharmacy": ("rxexp{}",),
+    "cost_home_health": ("hhaexp{}", "hhnexp{}"),
+    "n_inpatient": ("ipdis{}",),
+    "n_emergency": ("ertot{}",),
+    "n_outpatient": ("optotv{}",),
+    "n_office": ("obtotv{}",),
+    "n_pharmacy": ("rxtot{}",),
+    "n_home_health": ("hhtotd{}",),
+}
+_RATED = {"general_health": "rthlth", "mental_health": "mnhlth"}
+_ROUNDS = ("53", "42", "31")
+"""Interview rounds, latest first: the latest answer of the year counts."""
+_CONDITIONS = {
+    "hypertension": ("hibpdx",),
+    "coronary_heart_disease": ("chddx",),
+    "angina": ("angidx",),
+    "heart_attack": ("midx",),
+    "other_heart_disease": ("ohrtdx",),
+    "stroke": ("strkdx",),
+    "emphysema": ("emphdx",),
+    "chronic_bronchitis": ("chbron31", "chbron53"),
+    "high_cholesterol": ("choldx",),
+    "cancer": ("cancerdx",),
+    "diabetes": ("diabdx",),
+    "joint_pain": ("jtpain31", "jtpain53"),
+    "arthritis": ("arthdx",),
+    "asthma": ("asthdx",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MepsYear:
+    """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent)."""
+
+    year: int
+    dupersid: pa.ChunkedArray
+    panel: pa.ChunkedArray
+    features: NDArray[np.float32]
+    cost: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """(dupersid, panel) of each person: neither alone names a person over the years."""
+        return list(zip(self.dupersid.to_pylist(), map(int, self.panel.to_pylist()), strict=True))
+
+
+def read_meps(directory: Path, year: int) -> MepsYear:
+    """Reads `meps_{year}.parquet`. Raises SourceError for a missing file or essential column.
+
+    Essential are dupersid, panel, sex, age and total expenditure; any other column that is absent is not known (NaN).
+    """
+    path = directory / f"meps_{year}.parquet"
+    if not path.is_file():
+        raise SourceError(f"{path} is missing: --dir must hold meps_{year}.parquet")
+    table = pq.read_table(path)
+    suffix = f"{year % 100:02d}"
+    age = next((name for name in (f"age{suffix}x", "agelast") if name in table.column_names), f"age{suffix}x")
+    for name in ("dupersid", "panel", "sex", age, f"totexp{suffix}"):
+        if name not in table.column_names:
+            raise SourceError(f"{path} has no column {name!r}: is it the full-year consolidated file of {year}?")
+    columns = {"age": _valid(table, age), "male": np.where(_valid(table, "sex") == 1, 1.0, 0.0)}
+    for code, names in _YEARLY.items():
+        columns[code] = np.sum([_valid(table, name.format(suffix)) for name in names], axis=0)
+    for code, stem in _RATED.items():
+        columns[code] = _first_known([_valid(table, stem + round_) for round_ in _ROUNDS])
+    for code, names in _CONDITIONS.items():
+        columns[code] = np.fmax.reduce([_yes(table, name) for name in names])
+    return MepsYear(
+        year,
+        table["dupersid"],
+        table["panel"],
+        np.stack([columns[feature.code] for feature in BASE_FEATURES], axis=1).astype(np.float32),
+        _valid(table, f"totexp{suffix}"),
+        _valid(table, f"perwt{suffix}f"),
+    )
+
+
+def _valid(table: pa.Table, name: str) -> NDArray[np.float64]:
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    values = np.asarray(table[name].to_numpy(), np.float64)
+    return np.where(values < 0, np.nan, values)
+
+
+def _yes(table: pa.Table, name: str) -> NDArray[np.float64]:
+    values = _valid(table, name)
+    return np.where(values == 1, 1.0, np.where(values == 2, 0.0, np.nan))
+
+
+def _first_known(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    known = columns[0]
+    for column in columns[1:]:
+        known = np.where(np.isnan(known), column, known)
+    return known
+
+
+def link(first: MepsYear, second: MepsYear) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the persons who are in both years, by dupersid and panel: (rows of `first`, rows of `second`)."""
+    row_of = {key: row for row, key in enumerate(second.keys)}
+    pairs = [(row, row_of[key]) for row, key in enumerate(first.keys) if key in row_of]
+    both = np.array(pairs, np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

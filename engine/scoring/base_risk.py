@@ -1,0 +1,114 @@
+"""The base-risk model: next year's cost of care from this year's claims, demographics and self-rated health.
+
+Mean cost: gradient-boosted trees with squared error on cost winsorised at a cap, rescaled to the uncapped mean, so that
+TreeSHAP contributions are dollars that add up to the prediction. Interval: 5 % and 95 % quantile trees, made honest by
+split-conformal offsets within bands of predicted cost (Romano, Patterson and Candes, NeurIPS 2019, conformalized
+quantile regression; Mondrian by band: Vovk, Gammerman and Shafer 2005).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import ModelError
+from engine.scoring.features import BASE_FEATURES
+
+if TYPE_CHECKING:  # xgboost takes seconds and 160 MB to import: only who predicts pays for it
+    import xgboost
+
+
+@dataclass(frozen=True, slots=True)
+class CostPrediction:
+    """Predicted annual cost in dollars by member, with the ends of the 90 % interval; 0 <= lower <= mean <= upper."""
+
+    mean: NDArray[np.float64]
+    lower_90: NDArray[np.float64]
+    upper_90: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured after the trees were fitted.
+
+    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` cut the
+    predicted mean cost into bands; `lower_offsets` and `upper_offsets` (dollars, one a band) widen the quantiles.
+    `reference_costs` are the predicted costs at equally spaced percentiles 0..100 of the reference population.
+    """
+
+    scale: float
+    floor: float
+    band_edges: tuple[float, ...]
+    lower_offsets: tuple[float, ...]
+    upper_offsets: tuple[float, ...]
+    reference_costs: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        bands = len(self.band_edges) + 1
+        if len(self.lower_offsets) != bands or len(self.upper_offsets) != bands:
+            raise ModelError(f"calibration: {bands} bands need as many offsets, not {len(self.lower_offsets)}")
+        if any(b < a for a, b in zip(self.reference_costs, self.reference_costs[1:], strict=False)):
+            raise ModelError("calibration: reference_costs must not fall")
+
+
+class BaseRiskModel:
+    """A fitted model. Pure: the same row gives the same bits in any batch."""
+
+    def __init__(
+        self, version: str, mean: "xgboost.Booster", quantiles: "xgboost.Booster", calibration: Calibration
+    ) -> None:
+        self.version = version
+        self.calibration = calibration
+        self._mean = mean
+        self._quantiles = quantiles
+        for booster in (mean, quantiles):
+            booster.set_param({"nthread": 1})
+            if booster.num_features() != len(BASE_FEATURES):
+                raise ModelError(
+                    f"base-risk model {version}: it takes {booster.num_features()} features, not {len(BASE_FEATURES)}"
+                )
+
+    def predict(self, features: NDArray[np.float32]) -> CostPrediction:
+        """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
+        matrix = self._matrix(features)
+        mean = np.maximum(
+            self._mean.predict(matrix).astype(np.float64) * self.calibration.scale, self.calibration.floor
+        )
+        quantiles = self._quantiles.predict(matrix).astype(np.float64).reshape(len(features), 2)
+        band = np.searchsorted(np.array(self.calibration.band_edges), mean, side="right")
+        lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[band]
+        upper = quantiles[:, 1] + np.array(self.calibration.upper_offsets)[band]
+        return CostPrediction(mean, np.clip(lower, 0.0, mean), np.maximum(upper, mean))
+
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Exact TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction."""
+        return self._contributions(features)[:, :-1]
+
+    def bias(self) -> float:
+        """The prediction in dollars for nobody in particular, to which the contributions add."""
+        return float(self._contributions(np.zeros((1, len(BASE_FEATURES)), np.float32))[0, -1])
+
+    def percentile(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the cost stands among the predicted costs of the reference population, 0 to 1."""
+        knots = np.array(self.calibration.reference_costs)
+        return np.interp(cost, knots, np.linspace(0.0, 1.0, len(knots)))
+
+    def _contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        values = self._mean.predict(self._matrix(features), pred_contribs=True)
+        return np.asarray(values * np.float32(self.calibration.scale), np.float32)
+
+    def _matrix(self, features: NDArray[np.float32]) -> "xgboost.DMatrix":
+        import xgboost
+
+        if features.ndim != 2 or features.shape[1] != len(BASE_FEATURES):
+            raise ModelError(f"features of shape {features.shape}: the model takes [n, {len(BASE_FEATURES)}]")
+        return xgboost.DMatrix(np.asarray(features, np.float32), nthread=1)
+
+
+def conformal_offset(scores: Sequence[float], level: float) -> float:
+    """The finite-sample quantile: the ceil((n + 1) level)-th smallest score; the largest if n is too small."""
+    ordered = np.sort(np.asarray(scores, np.float64))
+    rank = int(np.ceil((len(ordered) + 1) * level))
+    return float(ordered[min(rank, len(ordered)) - 1])

@@ -1,0 +1,1 @@
+"""CMS-HCC risk adjustment: diagnoses and demographics in; HCCs, risk scores and their explanation out."""

@@ -1,0 +1,153 @@
+"""What the endpoints and commands ask the database: SQLAlchemy Core on the record tables."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from engine.errors import StorageError
+from engine.storage import migrate
+from engine.storage.schema import CORE
+
+_SCORES, _MEMBERS, _LEASES, _OFFSETS = (CORE[n] for n in ("scores", "members", "partition_leases", "partition_offsets"))
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """What became of a topic's events over all partitions."""
+
+    topic: str
+    applied: int
+    duplicates: int
+    dead_letters: int
+
+
+class Queries:
+    """A small pool of connections for reads and for single rows. Raises StorageError when PostgreSQL is away."""
+
+    def __init__(self, url: str, pool_size: int = 4) -> None:
+        self._engine = sa.create_engine(
+            migrate.core_url(url), pool_size=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 3}
+        )
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._engine.dispose()
+
+    def _rows(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.RowMapping]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(query).mappings().all()
+        except sa.exc.OperationalError as error:
+            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error
+
+    def is_ready(self) -> bool:
+        """True where the database answers and stands at the newest revision."""
+        try:
+            with self._engine.connect() as connection:
+                return migrate.is_current(connection)
+        except sa.exc.OperationalError as error:
+            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error
+
+    def score_history(self, member_id: str, limit: int, before: dt.datetime | None = None) -> list[dict[str, Any]]:
+        """The member's scores, newest first, at most `limit`, only those as of before `before` where it is given."""
+        query = sa.select(_SCORES).where(_SCORES.c.member_id == member_id)
+        if before is not None:
+            query = query.where(_SCORES.c.as_of < before)
+        return [dict(row) for row in self._rows(query.order_by(_SCORES.c.seq.desc()).limit(limit))]
+
+    def member_exists(self, member_id: str) -> bool:
+        """True where the member has ever been enrolled."""
+        return bool(self._rows(sa.select(sa.literal(1)).where(_MEMBERS.c.member_id == member_id)))
+
+    def cohort(self, cohort_id: str) -> tuple[int, str]:
+        """Number of active members of the cohort and its line of business; (0, "") for an unknown cohort."""
+        query = (
+            sa.select(sa.func.count().label("members"), sa.func.min(_MEMBERS.c.line_of_business).label("line"))
+            .select_from(_MEMBERS)
+            .where(_MEMBERS.c.cohort_id == cohort_id, _MEMBERS.c.active)
+        )
+        row = self._rows(query)[0]
+        return int(row["members"]), row["line"] or ""
+
+    def cohorts(self) -> list[tuple[str, str, int]]:
+        """Cohort, line of business and number of active members, largest first."""
+        query = (
+            sa.select(_MEMBERS.c.cohort_id, _MEMBERS.c.line_of_business, sa.func.count().label("members"))
+            .where(_MEMBERS.c.active)
+            .group_by(_MEMBERS.c.cohort_id, _MEMBERS.c.line_of_business)
+            .order_by(sa.desc("members"), _MEMBERS.c.cohort_id)
+        )
+        return [(row["cohort_id"], row["line_of_business"], row["members"]) for row in self._rows(query)]
+
+    def owner(self, partition: int) -> str | None:
+        """Name of the shard that holds the partition's lease; None where it is free or has expired."""
+        query = sa.select(_LEASES.c.owner).where(_LEASES.c.partition == partition, _LEASES.c.expires_at > sa.func.now())
+        rows = self._rows(query)
+        return rows[0]["owner"] if rows else None
+
+    def owned_partitions(self) -> int:
+        """Number of partitions under an unexpired lease."""
+        query = sa.select(sa.func.count().label("n")).select_from(_LEASES).where(_LEASES.c.expires_at > sa.func.now())
+        return int(self._rows(query)[0]["n"])
+
+    def consumed(self) -> list[Consumed]:
+        """What became of the events, by topic."""
+        query = (
+            sa.select(_OFFSETS.c.topic, *(sa.func.sum(_OFFSETS.c[n]).label(n) for n in Consumed.__slots__[1:]))
+            .group_by(_OFFSETS.c.topic)
+            .order_by(_OFFSETS.c.topic)
+        )
+        return [Consumed(r["topic"], *(int(r[n]) for n in Consumed.__slots__[1:])) for r in self._rows(query)]
+
+    def scored_members(self) -> tuple[int, int]:
+        """Members enrolled, and how many of them have a score."""
+        query = sa.select(
+            sa.select(sa.func.count()).select_from(_MEMBERS).scalar_subquery().label("members"),
+            sa.select(sa.func.count(_SCORES.c.member_id.distinct())).scalar_subquery().label("scored"),
+        )
+        row = self._rows(query)[0]
+        return int(row["members"]), int(row["scored"])
+
+    def riskiest_member(self) -> str:
+        """The member whose newest score is the highest."""
+        newest = (
+            sa.select(_SCORES.c.member_id, _SCORES.c.score)
+            .distinct(_SCORES.c.member_id)
+            .order_by(_SCORES.c.member_id, _SCORES.c.seq.desc())
+            .subquery()
+        )
+        query = sa.select(newest.c.member_id).order_by(newest.c.score.desc(), newest.c.member_id).limit(1)
+        return str(self._rows(query)[0]["member_id"])
+
+    def categories(self) -> dict[str, int]:
+        """Members by the risk category of their newest score."""
+        newest = (
+            sa.select(_SCORES.c.member_id, _SCORES.c.category)
+            .distinct(_SCORES.c.member_id)
+            .order_by(_SCORES.c.member_id, _SCORES.c.seq.desc())
+            .subquery()
+        )
+        query = sa.select(newest.c.category, sa.func.count().label("n")).group_by(newest.c.category)
+        return {row["category"]: int(row["n"]) for row in self._rows(query)}
+
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        return int(self._rows(sa.select(sa.func.count().label("n")).select_from(CORE[table]))[0]["n"])
+
+    def dead_letter_reasons(self) -> dict[str, int]:
+        """Dead letters by reason."""
+        letters = CORE["dead_letters"]
+        query = sa.select(letters.c.reason, sa.func.count().label("n")).group_by(letters.c.reason)
+        return {row["reason"]: int(row["n"]) for row in self._rows(query)}
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> None:
+        """Adds one row; a row with the same key stays as it was."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(CORE[table]).values(**row).on_conflict_do_nothing())
+        except sa.exc.OperationalError as error:
+            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error

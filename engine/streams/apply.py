@@ -1,0 +1,183 @@
+"""Applies accepted events to a partition's state, kind by kind, and collects the rows to store."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.batch import Rows
+from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
+from engine.domain.events import CONDITIONS, EventKind
+from engine.domain.metrics import METRIC_INDEX
+from engine.domain.tables import MEMBERS
+from engine.scoring.clinical import categories_of
+from engine.scoring.member_state import PartitionState
+from engine.streams.codec import days_since_1970
+from engine.streams.judge import Judged
+
+_PHARMACY = SERVICE_CATEGORIES.index("pharmacy")
+_CONDITION_INDEX = {code: i for i, code in enumerate(CONDITIONS)}
+MEMBER_COLUMNS = tuple(name for name in MEMBERS.names if name != "updated_at")
+
+
+class Touched:
+    """Slots whose score must follow: `scored` by what streams, `based` where the base prediction must be made anew."""
+
+    def __init__(self) -> None:
+        self.scored: set[int] = set()
+        self.based: set[int] = set()
+        self.batch_as_of_us: int | None = None
+
+
+def stored_rows(judged: Judged) -> Rows:
+    """The accepted events as columns of their table."""
+    columns: dict[str, list[object]] = {}
+    for column in judged.kind.stored:
+        name = column.name
+        if name == "partition":
+            columns[name] = [judged.partition] * len(judged.events)
+        elif name == "kafka_offset":
+            columns[name] = list(judged.offsets)
+        elif column.sql == "timestamptz":
+            columns[name] = [getattr(event, name) * 1000 for event in judged.events]
+        elif column.sql == "date":
+            columns[name] = [days_since_1970(getattr(event, name)) for event in judged.events]
+        else:
+            columns[name] = [getattr(event, name) for event in judged.events]
+    return Rows(columns)
+
+
+def _slots(state: PartitionState, events: list[Any]) -> NDArray[np.int64]:
+    return np.fromiter((state.slot_of[event.member_id] for event in events), np.int64, len(events))
+
+
+def _times(events: list[Any]) -> NDArray[np.int64]:
+    return np.fromiter((event.time for event in events), np.int64, len(events)) * 1000
+
+
+def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    latest: dict[str, Any] = {}
+    for event in events:
+        slot = state.enrol(event.member_id)
+        if event.time * 1000 >= state["enrolled_at"][slot]:
+            latest[event.member_id] = event
+            state["enrolled_at"][slot] = event.time * 1000
+            state["birth_day"][slot] = days_since_1970(event.birth_date)
+            state["male"][slot] = event.sex == "male"
+            state["active"][slot] = event.action != "terminate"
+            touched.based.add(slot)
+    members, policies = Rows.of(MEMBER_COLUMNS), Rows.of(("policy_id", "line_of_business", "cohort_id"))
+    for member_id, event in latest.items():
+        members.append(
+            member_id=member_id,
+            birth_date=days_since_1970(event.birth_date),
+            sex=event.sex,
+            region=event.region,
+            line_of_business=event.line_of_business,
+            policy_id=event.policy_id,
+            cohort_id=event.cohort_id,
+            active=event.action != "terminate",
+            effective_date=days_since_1970(event.effective_date),
+            partition=state.partition,
+        )
+        policies.append(policy_id=event.policy_id, line_of_business=event.line_of_business, cohort_id=event.cohort_id)
+    rows["members"], rows["policies"] = members, policies
+    state.see(_slots(state, events), _times(events))
+
+
+def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    slots = _slots(state, events)
+    categories = [service_category(e.claim_type, e.place_of_service, e.bill_type, e.revenue_center) for e in events]
+    amounts = [e.paid_cents if e.allowed_cents is None else e.allowed_cents for e in events]
+    days = [days_since_1970(e.service_date) for e in events]
+    state.add_costs(slots, *(np.array(column, np.int64) for column in (categories, days, amounts)))
+    providers = Rows.of(("provider_id", "first_service"))
+    for slot, event, day in zip(slots.tolist(), events, days, strict=True):
+        for code in event.diagnoses:
+            _name_conditions(state, slot, conditions_of(code))
+        if event.provider_id is not None:
+            providers.append(provider_id=event.provider_id, first_service=day)
+    rows["providers"] = providers
+    _categories(state, slots, events, np.array(days, np.int64))
+    touched.scored.update(slots.tolist())
+    state.see(slots, _times(events))
+
+
+def _categories(state: PartitionState, slots: NDArray[np.int64], events: list[Any], days: NDArray[np.int64]) -> None:
+    """The condition categories of the diagnoses, edited for the age on 1 February after the year of service."""
+    years = days.view("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
+    born = state["birth_day"][slots].astype("M8[D]")
+    birthday_after = born - born.astype("M8[Y]") > np.timedelta64(31, "D")
+    age = np.clip(years + 1 - (born.astype("M8[Y]").astype(np.int64) + 1970) - birthday_after, 0, None)
+    female = (~state["male"][slots]).astype(np.int8)
+    state.add_categories(slots, years, categories_of([e.diagnoses for e in events], age.astype(np.int16), female))
+
+
+def _fills(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    slots = _slots(state, events)
+    amounts = [e.paid_cents if e.allowed_cents is None else e.allowed_cents for e in events]
+    days = [days_since_1970(e.fill_date) for e in events]
+    categories = np.full(len(events), _PHARMACY, np.int64)
+    state.add_costs(slots, categories, np.array(days, np.int64), np.array(amounts, np.int64))
+    state.see(slots, _times(events))
+
+
+def _labs(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    slots = _slots(state, events)
+    for slot, event in zip(slots.tolist(), events, strict=True):
+        condition = lab_conditions(event.test, event.value)
+        if condition is not None:
+            _name_conditions(state, slot, (condition,))
+    state.see(slots, _times(events))
+
+
+def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    slots = _slots(state, events)
+    for slot, event in zip(slots.tolist(), events, strict=True):
+        _name_conditions(state, slot, tuple(_CONDITION_INDEX[code] for code in event.conditions))
+        if event.time * 1000 >= state["reported_at"][slot]:
+            state["reported_at"][slot] = event.time * 1000
+            state["general_health"][slot] = event.general_health or 0
+            state["mental_health"][slot] = event.mental_health or 0
+        touched.based.add(slot)
+    state.see(slots, _times(events))
+
+
+def _readings(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    slots = _slots(state, events)
+    metrics = np.fromiter((METRIC_INDEX[event.metric] for event in events), np.int64, len(events))
+    values = np.fromiter((event.value for event in events), np.float64, len(events))
+    state.add_readings(slots, metrics, _times(events), values)
+    touched.scored.update(slots.tolist())
+
+
+def _commands(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
+    if events:
+        touched.batch_as_of_us = max(event.time for event in events) * 1000
+        touched.based.update(range(len(state)))
+
+
+def _name_conditions(state: PartitionState, slot: int, conditions: tuple[int, ...]) -> None:
+    for condition in conditions:
+        state["conditions"][slot] |= 1 << condition
+
+
+Applier = Callable[[PartitionState, list[Any], dict[str, Rows], Touched], None]
+_APPLIERS: dict[str, Applier] = {
+    "enrollment.change": _enrolments,
+    "claim.submitted": _claims,
+    "pharmacy.fill": _fills,
+    "lab.result": _labs,
+    "self.report": _reports,
+    "wearable.reading": _readings,
+    "scoring.command": _commands,
+}
+
+
+def apply_events(
+    state: PartitionState, kind: EventKind, events: list[Any], rows: dict[str, Rows], touched: Touched
+) -> None:
+    """Applies accepted events of one kind, in order; adds rows of other tables and marks the members to score."""
+    if events:
+        _APPLIERS[kind.name](state, events, rows, touched)

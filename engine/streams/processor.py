@@ -1,0 +1,156 @@
+"""Turns record batches into state changes, scores and the rows to commit. Deterministic and free of I/O.
+
+A batch goes through five steps: decode; refuse what is misplaced or of an unknown member; drop duplicates; apply, kind
+by kind, who the member is before what happened to them; score the members touched, all of a partition together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.batch import PartitionCommit, Rows, TopicCount
+from engine.domain.duplicates import digest
+from engine.domain.events import KIND_OF_TOPIC
+from engine.scoring.health_score import HealthScorer
+from engine.scoring.member_features import base_features, score_inputs
+from engine.scoring.member_state import PartitionState
+from engine.streams.apply import Touched, apply_events, stored_rows
+from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
+from engine.streams.outputs import dead_letter_messages, score_rows
+
+KnownEvents = Callable[[str, Sequence[tuple[str, str]]], Mapping[tuple[str, str], tuple[int, int]]]
+"""Of (table, keys): the keys already stored there, with the partition and Kafka offset each came from."""
+
+
+class Processor:
+    """The states of a shard's partitions and what a batch does to them.
+
+    `known_events` is the durable guard behind the duplicate window for everything but readings.
+    """
+
+    def __init__(self, scorer: HealthScorer, known_events: KnownEvents) -> None:
+        self.scorer = scorer
+        self.states: dict[int, PartitionState] = {}
+        self._known_events = known_events
+        self._claimed: set[tuple[str, str, str]] = set()
+
+    def unknown_members(self, judged: Sequence[Judged]) -> set[str]:
+        """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
+        wanted: set[str] = set()
+        for part in judged:
+            known = self.states[part.partition].slot_of
+            wanted |= {member for member in members_wanted(part) if member not in known}
+        for part in judged:
+            if part.kind.table == "enrollment_changes":
+                wanted -= members_wanted(part)
+        return wanted
+
+    def process(
+        self,
+        judged: Sequence[Judged],
+        positions: Mapping[tuple[str, int], int],
+        cluster_id: str,
+        *,
+        replaying: bool = False,
+    ) -> list[PartitionCommit]:
+        """Applies the batch and returns the commit of each partition it touches, in order of partition.
+
+        `positions` is where each topic partition stood before the batch. While `replaying`, an event that is stored
+        under its own offset is itself and not a duplicate; the caller then throws the commits away.
+        """
+        by_partition: dict[int, dict[str, Judged]] = {}
+        self._claimed.clear()
+        for part in judged:
+            by_partition.setdefault(part.partition, {})[part.kind.topic] = part
+        commits: list[PartitionCommit] = []
+        touched: dict[int, Touched] = {}
+        for partition in sorted(by_partition):
+            state = self.states[partition]
+            touched[partition] = Touched()
+            state.seq += 1
+            commit = PartitionCommit(
+                partition,
+                state.seq,
+                {t: positions[t, partition] for t in KIND_OF_TOPIC},
+                {},
+                model_version=self.scorer.version,
+            )
+            letters = Rows.of(DEAD_LETTER_COLUMNS)
+            for topic in KIND_OF_TOPIC:
+                if topic in by_partition[partition]:
+                    part = by_partition[partition][topic]
+                    self._take(state, part, commit, touched[partition], positions[topic, partition], replaying)
+                    dead_letter_rows(part, letters, cluster_id)
+            commit.rows["dead_letters"] = letters
+            commit.rows["outbox"] = dead_letter_messages(letters)
+            commit.watermark_us, commit.members = state.latest_event_us, len(state)
+            commits.append(commit)
+        self._score(commits, touched)
+        return commits
+
+    def renew_all(self, state: PartitionState) -> None:
+        """Base predictions of all members anew, as of the time of their last: for a state of another model version."""
+        slots = np.arange(len(state))
+        self._renew_base(state, slots, slots, state["base_as_of"][slots])
+
+    def _take(
+        self,
+        state: PartitionState,
+        part: Judged,
+        commit: PartitionCommit,
+        touched: Touched,
+        start: int,
+        replaying: bool,
+    ) -> None:
+        refuse_misplaced(part, state.slot_of)
+        accepted = len(part.events)
+        self._drop_duplicates(state, part, replaying)
+        apply_events(state, part.kind, part.events, commit.rows, touched)
+        if part.kind.table:
+            commit.rows[part.kind.table] = stored_rows(part)
+        commit.offsets[part.kind.topic] = part.next_offset
+        gaps = part.next_offset - start - part.records
+        commit.counts[part.kind.topic] = TopicCount(
+            len(part.events), accepted - len(part.events), len(part.refused), gaps
+        )
+
+    def _drop_duplicates(self, state: PartitionState, part: Judged, replaying: bool) -> None:
+        names = [(event.source, event.event_id) for event in part.events]
+        digests = np.fromiter((digest(*name) for name in names), np.uint64, len(names))
+        duplicate = state.window.claim(digests)
+        if part.kind.table and not part.kind.stored.time:
+            table = part.kind.table
+            stored = self._known_events(table, names)
+            for i, name in enumerate(names):
+                itself = replaying and stored.get(name) == (part.partition, part.offsets[i])
+                # one event under two members lies in two partitions, and so perhaps twice in this very batch
+                if (name in stored and not itself) or (table, *name) in self._claimed:
+                    duplicate[i] = True
+            self._claimed.update((table, *name) for name in names)
+        if duplicate.any():
+            part.filter((~duplicate).tolist())
+
+    def _score(self, commits: Sequence[PartitionCommit], touched: Mapping[int, Touched]) -> None:
+        for commit in commits:
+            state, marks = self.states[commit.partition], touched[commit.partition]
+            slots = np.array(sorted(marks.scored | marks.based), np.int64)
+            as_of = state["watermark"][slots]
+            if marks.batch_as_of_us is not None:
+                as_of = np.maximum(as_of, marks.batch_as_of_us)
+            self._renew_base(state, np.array(sorted(marks.based), np.int64), slots, as_of)
+            scores, outbox = score_rows(self.scorer, state, slots, as_of, score_inputs(state, slots, as_of))
+            commit.rows["scores"] = scores
+            commit.rows["outbox"].extend(outbox)
+
+    def _renew_base(
+        self, state: PartitionState, based: NDArray[np.int64], slots: NDArray[np.int64], as_of: NDArray[np.int64]
+    ) -> None:
+        if not len(based):
+            return
+        at = as_of[np.searchsorted(slots, based)]
+        features = base_features(state, based, at)
+        prediction = self.scorer.base.predict(features)
+        state["base_cost"][based] = np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1)
+        state["contributions"][based] = self.scorer.base.contributions(features)
+        state["base_as_of"][based] = at

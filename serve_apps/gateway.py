@@ -1,0 +1,58 @@
+"""The HTTP application: one ingress over the scores, the members, the premiums and the health of the parts."""
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from engine.scoring.health_score import ScoringRules
+from engine.storage.queries import Queries
+from serve_apps import health, members, premium, problems, scoring
+
+
+class Args(BaseModel):
+    """What the application is built from."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    postgres_url: str
+    bootstrap: str
+    rules: ScoringRules
+    model_version: str = ""
+
+
+@serve.deployment(
+    name="Gateway",
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=256,
+    graceful_shutdown_wait_loop_s=0.2,
+)
+@serve.ingress()
+class Gateway:
+    """Answers HTTP; the models answer through `scorer`."""
+
+    def __init__(self, args: Args, scorer: DeploymentHandle) -> None:
+        self._args = args
+        self._scorer = scorer
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The routes on this replica's own connections."""
+        queries = Queries(self._args.postgres_url)
+        titles = {entry.code: entry.title for entry in self._args.rules.catalogue}
+        app = FastAPI(
+            title="VitaNexus",
+            version="1",
+            description="Health scores of members and premium recommendations for cohorts.",
+        )
+        problems.install(app)
+        app.include_router(scoring.router(self._scorer, titles))
+        app.include_router(members.router(queries, titles))
+        app.include_router(premium.router(queries))
+        app.include_router(health.router(queries, self._args.bootstrap))
+        return app
+
+
+def build(args: Args) -> Application:
+    """The application for `serve.run`, or for a Serve config's import path `serve_apps.gateway:build`."""
+    return Gateway.bind(args, scoring.Scorer.bind(args.rules, args.model_version))

@@ -1,0 +1,210 @@
+"""`POST /v1/scores`: scores a record the caller supplies. The models live in a deployment of their own."""
+
+import datetime as dt
+import re
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from engine.domain.events import CONDITIONS
+from engine.domain.metrics import METRIC_INDEX, METRICS
+from engine.learning.registry import load_base_risk
+from engine.scoring.health_score import HealthScorer, ScoringRules
+from engine.scoring.record import HealthRecord, score_record
+from serve_apps.problems import PROBLEM_RESPONSES
+
+_US = 1_000_000
+_ICD10 = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
+_DAYS_PER_YEAR = 365.25
+Cost = Annotated[float, Field(ge=0, le=1e10, description="USD in the last 12 months")]
+Count = Annotated[int, Field(ge=0, le=100_000, description="number in the last 12 months")]
+Rating = Annotated[int, Field(ge=1, le=5, description="1 excellent to 5 poor")]
+
+
+class Utilisation(BaseModel):
+    """Care of the last 12 months in one service category."""
+
+    model_config = ConfigDict(extra="forbid")
+    cost: Cost = 0.0
+    count: Count = 0
+
+
+class WearableMonth(BaseModel):
+    """What a wearable says of the last 30 days: mean daily value, and days that have readings."""
+
+    model_config = ConfigDict(extra="forbid")
+    mean: float
+    days: Annotated[int, Field(ge=1, le=30)]
+
+
+class ScoreRequest(BaseModel):
+    """A person as the caller knows them. Leave out what is not known; zero means none."""
+
+    model_config = ConfigDict(extra="forbid")
+    birth_date: dt.date
+    sex: Literal["female", "male"]
+    as_of: AwareDatetime | None = Field(default=None, description="when this was so; now where it is left out")
+    care: dict[Literal["inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"], Utilisation] = (
+        Field(default={}, description="care of the last 12 months by service category; one left out had none")
+    )
+    other_cost: Cost = 0.0
+    diagnoses: list[str] = Field(
+        default=[], max_length=200, description="ICD-10-CM codes on claims of this year and the last"
+    )
+    conditions: list[str] = Field(default=[], description=f"of: {', '.join(CONDITIONS)}")
+    general_health: Rating | None = None
+    mental_health: Rating | None = None
+    wearables: dict[str, WearableMonth] = Field(default={}, description="30 days by metric")
+    vitals: dict[str, float] = Field(default={}, description="vital signs of the last 24 hours by metric, in its unit")
+
+    @field_validator("conditions")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if code not in CONDITIONS:
+                raise ValueError(f"{code!r} is not one of {', '.join(CONDITIONS)}")
+        return value
+
+    @field_validator("diagnoses")
+    @classmethod
+    def _codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not _ICD10.fullmatch(code):
+                raise ValueError(f"{code!r} is not an ICD-10-CM code")
+        return value
+
+    @field_validator("wearables", "vitals")
+    @classmethod
+    def _possible(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for code, measured in value.items():
+            if code not in METRIC_INDEX:
+                raise ValueError(f"{code!r} is not one of {', '.join(METRIC_INDEX)}")
+            metric = METRICS[METRIC_INDEX[code]]
+            number = measured.mean if isinstance(measured, WearableMonth) else measured
+            if not metric.low <= number <= metric.high:
+                raise ValueError(f"{code} is {number:g}: lies between {metric.low:g} and {metric.high:g} {metric.unit}")
+        return value
+
+    @model_validator(mode="after")
+    def _born(self) -> "ScoreRequest":
+        if self.as_of is None:
+            self.as_of = dt.datetime.now(dt.UTC)
+        if self.as_of > dt.datetime.now(dt.UTC) + dt.timedelta(minutes=10):
+            raise ValueError(f"as_of is {self.as_of.isoformat()}: lies in the future")
+        if not dt.date(1880, 1, 1) <= self.birth_date <= self.as_of.date():
+            raise ValueError(f"birth_date is {self.birth_date.isoformat()}: must lie between 1880 and as_of")
+        return self
+
+    def record(self) -> HealthRecord:
+        """The record in the engine's terms."""
+        assert self.as_of is not None
+        age = (self.as_of.date() - self.birth_date).days // _DAYS_PER_YEAR
+        features: dict[str, float] = {"age": age, "male": float(self.sex == "male")}
+        care: dict[str, Utilisation] = {**self.care}
+        for category in ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"):
+            use = care.get(category, Utilisation())
+            features[f"cost_{category}"], features[f"n_{category}"] = use.cost, use.count
+        features["cost_total"] = self.other_cost + sum(use.cost for use in self.care.values())
+        features |= {code: float(code in self.conditions) for code in CONDITIONS}
+        for name in ("general_health", "mental_health"):
+            if getattr(self, name) is not None:
+                features[name] = getattr(self, name)
+        return HealthRecord(
+            int(self.as_of.timestamp() * _US),
+            features,
+            {code: month.mean for code, month in self.wearables.items()},
+            {code: month.days for code, month in self.wearables.items()},
+            self.vitals,
+            self.diagnoses,
+        )
+
+
+class PredictedCost(BaseModel):
+    """Predicted cost of the next 12 months in US dollars, with its 90 % prediction interval."""
+
+    mean: float
+    lower_90: float
+    upper_90: float
+
+
+class Factor(BaseModel):
+    """A risk factor; `dollars` a year against the average person, null for vital signs."""
+
+    code: str
+    label: str
+    direction: Literal["raises", "lowers"]
+    dollars: float | None
+    value: float | None
+    unit: str
+
+
+class Recommended(BaseModel):
+    """An intervention of the catalogue."""
+
+    code: str
+    title: str
+
+
+class ScoreResponse(BaseModel):
+    """A health score: 1 healthiest to 100, a percentile of predicted cost among the population of the United States."""
+
+    member_id: str | None = None
+    score: float = Field(ge=1, le=100)
+    category: Literal["Low", "Moderate", "High", "Critical"]
+    predicted_annual_cost: PredictedCost
+    news2: int | None = Field(description="NEWS2 aggregate of the last 24 hours' vital signs; null without any")
+    risk_factors: list[Factor]
+    interventions: list[Recommended]
+    components: list[str] = Field(description="component models that took part")
+    model_version: str
+    as_of: dt.datetime = Field(description="event time of the latest event the score knows of")
+    answered_by: Literal["request", "shard", "postgres"]
+    age_seconds: float = Field(description="time since the score was stored; 0 where it is live")
+
+
+@serve.deployment(
+    name="Scorer",
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=32,
+    graceful_shutdown_wait_loop_s=0.2,
+)
+class Scorer:
+    """The models, away from the HTTP workers: xgboost costs seconds and 160 MB to import."""
+
+    def __init__(self, rules: ScoringRules, model_version: str) -> None:
+        self._scorer = HealthScorer(load_base_risk(model_version), rules)
+
+    def score(self, record: HealthRecord) -> dict[str, Any]:
+        """The score of one record as plain values."""
+        return asdict(score_record(self._scorer, record))
+
+
+def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreResponse:
+    """The response for a row of the score history or a scored record."""
+    names = ("score", "category", "news2", "risk_factors", "components", "model_version")
+    return ScoreResponse(
+        **{name: row[name] for name in names},
+        predicted_annual_cost=PredictedCost(
+            mean=row["predicted_cost"], lower_90=row["cost_lower_90"], upper_90=row["cost_upper_90"]
+        ),
+        interventions=[Recommended(code=code, title=titles.get(code, code)) for code in row["interventions"]],
+        **more,
+    )
+
+
+def router(scorer: DeploymentHandle, titles: dict[str, str]) -> APIRouter:
+    """The endpoint, given the models' handle and the titles of the interventions by code."""
+    routes = APIRouter(prefix="/v1", tags=["scores"], responses=PROBLEM_RESPONSES)
+
+    @routes.post("/scores")
+    async def score_a_record(request: ScoreRequest) -> ScoreResponse:
+        """Scores a record the caller supplies; nothing is stored."""
+        row = await scorer.score.remote(request.record())
+        return response(row, titles, as_of=request.as_of, answered_by="request", age_seconds=0.0)
+
+    return routes

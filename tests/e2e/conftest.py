@@ -1,0 +1,69 @@
+"""The whole stack, started as a user starts it, once a session."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from cluster.stack.state import Endpoints, StateDir
+from engine.storage.queries import Queries
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that runs: its directory, endpoints, and clients for HTTP and the database."""
+
+    directory: Path
+    endpoints: Endpoints
+    http: httpx2.Client
+    queries: Queries
+    supervisor: psutil.Process
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs `vitanexus ... --dir` of this stack."""
+        return vitanexus(*words, "--dir", str(self.directory))
+
+    def shards(self) -> list[psutil.Process]:
+        """The processes of the member shards."""
+        children = self.supervisor.children(recursive=True)
+        return [child for child in children if "ray::MemberShar" in child.name() or "MemberShard" in _title(child)]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """`vitanexus up --detach`, and `down` at the end, after which nothing of it is left."""
+    directory = tmp_path_factory.mktemp("stack")
+    started = vitanexus("up", "--detach", "--dir", str(directory))
+    log = directory / "supervisor.log"
+    assert started.returncode == 0, started.stderr + (log.read_text() if log.is_file() else "")
+    state = StateDir(directory).read()
+    assert state is not None and state.endpoints is not None
+    supervisor = psutil.Process(state.supervisor.pid)
+    family = [supervisor, *supervisor.children(recursive=True)]
+    queries = Queries(state.endpoints.postgres)
+    with httpx2.Client(base_url=state.endpoints.http, timeout=30) as http:
+        yield RunningStack(directory, state.endpoints, http, queries, supervisor)
+    queries.close()
+    stopped = vitanexus("down", "--dir", str(directory))
+    assert stopped.returncode == 0, stopped.stderr
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, f"left running: {alive}"

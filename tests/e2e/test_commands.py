@@ -1,0 +1,98 @@
+"""The commands as a user gives them."""
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import shared_data
+from tests.e2e.conftest import RunningStack, vitanexus
+from tests.e2e.test_http import wait_until
+
+COMMANDS = ("demo", "up", "status", "down", "migrate", "replay", "score", "predict", "train", "docs")
+
+
+def test_help_teaches_every_command() -> None:
+    told = vitanexus("--help").stdout
+    for command in COMMANDS:
+        assert command in told
+        assert "Usage" in vitanexus(command, "--help").stdout
+
+
+def test_the_demo_checks_itself(tmp_path: Path) -> None:
+    done = vitanexus("demo", "--members", "40", "--days", "3", "--dir", str(tmp_path / "demo"))
+    told = " ".join(done.stdout.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "check holds" in told and "40 of 40 members scored" in told
+
+
+def test_real_files_are_replayed_into_the_running_stack(stack: RunningStack) -> None:
+    folder = shared_data("tuva_demo_100")
+
+    def consumed() -> int:
+        return sum(row.applied + row.duplicates + row.dead_letters for row in stack.queries.consumed())
+
+    before = consumed()
+    sent = stack.command("replay", "tuva", str(folder))
+    assert sent.returncode == 0, sent.stderr
+    count = int(re.search(r"([\d,]+) events sent", sent.stdout)[1].replace(",", ""))
+    wait_until(lambda: consumed() == before + count)
+    again = stack.command("replay", "tuva", str(folder))
+    assert again.returncode == 0
+    wait_until(lambda: consumed() == before + 2 * count)
+    assert sum(row.duplicates for row in stack.queries.consumed()) >= count * 0.99
+
+
+def test_the_cost_of_a_survey_file_is_predicted(tmp_path: Path) -> None:
+    folder, out = shared_data("meps"), tmp_path / "predicted.parquet"
+    done = vitanexus("predict", "cost", "--source", "meps", "--dir", str(folder), "--year", "2012", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(out)
+    assert table.column_names == ["dupersid", "panel", "predicted_cost", "lower_90", "upper_90"]
+    assert table.num_rows == pq.read_metadata(folder / "meps_2012.parquet").num_rows
+    low, mean, high = (table[name].to_numpy() for name in ("lower_90", "predicted_cost", "upper_90"))
+    assert (low >= 0).all() and (low <= mean).all() and (mean <= high).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("replay", "garmin", "."), "garmin"),
+        (("replay", "fitabase", "nowhere"), "nowhere"),
+        (("predict", "cost", "--source", "meps", "--dir", "nowhere", "--year", "2012", "--out", "o"), "nowhere"),
+        (("status", "--dir", "nowhere"), "nothing runs in nowhere"),
+    ],
+)
+def test_a_wrong_word_is_named(words: tuple[str, ...], told: str) -> None:
+    done = vitanexus(*words)
+    assert done.returncode != 0
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _hcc_files(folder: Path) -> list[str]:
+    (folder / "m.csv").write_text(
+        "member_id,birth_date,sex,orec,dual\n007,1955-06-30,M,0,00\n008,1990-01-01,F,1,02\n9,,F,0,00\n"
+    )
+    (folder / "d.csv").write_text("member_id,icd10\n007,E11.69\n007,I50.9\n008,F20.9\n008,Z00.00\n")
+    return ["--members", str(folder / "m.csv"), "--diagnoses", str(folder / "d.csv")]
+
+
+def test_clinical_risk_of_files_is_scored_and_explained(tmp_path: Path) -> None:
+    files, out = _hcc_files(tmp_path), tmp_path / "out.csv"
+    stopped = vitanexus("hcc", "score", *files, "--out", str(out))
+    assert stopped.returncode == 1 and "member 9: birth_date is missing" in stopped.stderr and not out.exists()
+    ledger = tmp_path / "ledger.parquet"
+    words = ["--on-error", "report", "--payment-year", "2025", "--all-segments", "--ledger", str(ledger)]
+    done = vitanexus("hcc", "score", *files, "--out", str(out), *words)
+    assert done.returncode == 0, done.stderr
+    assert "Z0000" in done.stdout.replace(".", "") and "1 members refused" in done.stdout
+    rows = out.read_text().splitlines()
+    assert rows[1].startswith('"007","COMMUNITY_NA","37 226",') and len(rows) == 3
+    assert "9,birth_date,missing" in (tmp_path / "out.csv.errors.csv").read_text()
+    assert set(pq.read_table(ledger)["segment"].unique().to_pylist()) >= {"NE", "INSTITUTIONAL", "COMMUNITY_NA"}
+    blend = vitanexus("hcc", "score", *files, "--out", str(tmp_path / "b.parquet"), "--model", "blend", *words[:4])
+    assert blend.returncode == 0 and "hccs_v24" in pq.read_schema(tmp_path / "b.parquet").names
+    told = vitanexus("hcc", "explain", "--member", "007", *files, "--payment-year", "2025").stdout
+    assert "DIABETES_HF_V28" in told and "raw score" in told and "Heart Failure" in told

@@ -1,0 +1,188 @@
+"""The endpoints of the running stack: what they answer, and what they refuse."""
+
+import datetime as dt
+import time
+
+import pytest
+
+from engine.domain.population import Population
+from engine.interop import synthetic
+from engine.streams.producer import EventProducer
+from tests.e2e.conftest import RunningStack
+
+MEMBERS = 150
+RECORD = {
+    "birth_date": "1961-05-04",
+    "sex": "female",
+    "care": {"inpatient": {"cost": 18250.0, "count": 1}, "office": {"cost": 2100.5, "count": 9}},
+    "conditions": ["diabetes", "hypertension"],
+    "general_health": 4,
+}
+PREMIUM = {
+    "base_premium": "512.40",
+    "health_improvement_factor": "0.03",
+    "utilisation_factor": "0.015",
+    "regional_cost_index": "1.02",
+    "effective_date": "2027-01-01",
+}
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def fed(stack: RunningStack) -> RunningStack:
+    """The stack after three days of its members."""
+    events = synthetic.month(Population.generate(11, MEMBERS), dt.date(2025, 1, 1), days=3, claims=100)
+    with EventProducer(stack.endpoints.kafka) as producer:
+        produced = producer.send_all(events)
+
+    def committed() -> int:
+        return sum(row.applied + row.duplicates + row.dead_letters for row in stack.queries.consumed())
+
+    wait_until(lambda: committed() >= produced)
+    assert committed() == produced
+    return stack
+
+
+def test_the_live_score_equals_the_stored_one(fed: RunningStack) -> None:
+    live = fed.http.get("/v1/members/M0000007/score").json()
+    stored = fed.http.get("/v1/members/M0000007/score/history", params={"limit": 1}).json()["scores"][0]
+    assert live["answered_by"] == "shard"
+    assert stored["answered_by"] == "postgres" and stored["age_seconds"] >= 0
+    for name in ("score", "category", "predicted_annual_cost", "model_version", "as_of", "components"):
+        assert live[name] == stored[name], name
+    assert 1 <= live["score"] <= 100
+    cost = live["predicted_annual_cost"]
+    assert 0 <= cost["lower_90"] <= cost["mean"] <= cost["upper_90"]
+
+
+def test_the_daily_batch_brings_claims_into_the_score(fed: RunningStack) -> None:
+    before = {row["member_id"]: row for row in _newest(fed)}
+    done = fed.command("score", "batch", "--as-of", "2025-01-04")
+    assert done.returncode == 0, done.stderr
+    after = {row["member_id"]: row for row in _newest(fed)}
+    assert len(after) == MEMBERS
+    assert all(row["as_of"] == dt.datetime(2025, 1, 4, tzinfo=dt.UTC) for row in after.values())
+    assert any(after[m]["predicted_cost"] > before[m]["predicted_cost"] * 1.5 for m in after)
+
+
+def _newest(stack: RunningStack) -> list[dict]:
+    return [stack.queries.score_history(f"M{i:07d}", 1)[0] for i in range(1, MEMBERS + 1)]
+
+
+def test_history_pages_backwards(fed: RunningStack) -> None:
+    first = fed.http.get("/v1/members/M0000003/score/history", params={"limit": 1}).json()
+    assert len(first["scores"]) == 1 and first["next_before"] is not None
+    following = fed.http.get(
+        "/v1/members/M0000003/score/history", params={"before": first["next_before"], "limit": 1000}
+    ).json()
+    assert all(score["as_of"] < first["next_before"] for score in following["scores"])
+
+
+def test_a_supplied_record_is_scored(stack: RunningStack) -> None:
+    answer = stack.http.post("/v1/scores", json=RECORD)
+    assert answer.status_code == 200, answer.text
+    ill = answer.json()
+    well = stack.http.post("/v1/scores", json={"birth_date": "1996-05-04", "sex": "male"}).json()
+    assert ill["score"] > well["score"]
+    assert ill["risk_factors"][0]["direction"] == "raises"
+    assert ill["components"] == ["base_risk"]
+    acute = stack.http.post(
+        "/v1/scores", json=RECORD | {"vitals": {"spo2": 84, "respiratory_rate": 29, "heart_rate": 138}}
+    ).json()
+    assert acute["category"] == "Critical" and acute["news2"] == 9
+    assert acute["interventions"][0]["code"] == "urgent_clinical_review"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"birth_date": "2999-01-01"}, "body"),
+        ({"sex": "unknown"}, "sex"),
+        ({"care": {"office": {"cost": -1}}}, "care.office.cost"),
+        ({"vitals": {"heart_rate": 900}}, "vitals"),
+        ({"vitals": {"aura": 1}}, "vitals"),
+        ({"conditions": ["dragon pox"]}, "conditions"),
+        ({"general_health": 6}, "general_health"),
+        ({"wearables": {"steps": {"mean": 8000, "days": 31}}}, "wearables.steps.days"),
+        ({"member_name": "x"}, "member_name"),
+    ],
+)
+def test_an_impossible_record_is_refused_by_name(stack: RunningStack, change: dict, field: str) -> None:
+    answer = stack.http.post("/v1/scores", json=RECORD | change)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 422 and problem["instance"] == "/v1/scores"
+    assert field in [error["field"] for error in problem["errors"]]
+
+
+def test_malformed_json_is_a_bad_request(stack: RunningStack) -> None:
+    answer = stack.http.post("/v1/scores", content=b'{"sex":', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unknown_member_and_an_unknown_path_are_problems(stack: RunningStack) -> None:
+    for path in ("/v1/members/nobody/score", "/v1/members/nobody/score/history", "/v1/nothing"):
+        answer = stack.http.get(path)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert "nobody" in stack.http.get("/v1/members/nobody/score").json()["detail"]
+    assert stack.http.get(f"/v1/members/{'x' * 65}/score").status_code == 422
+
+
+def test_a_premium_is_recommended_for_a_cohort_in_exact_decimals(fed: RunningStack) -> None:
+    cohort = fed.queries.cohorts()[0]
+    answer = fed.http.post("/v1/premiums/recommendation", json=PREMIUM | {"cohort_id": cohort[0]})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["combined_factor"] == "1.0042410000" or body["combined_factor"].rstrip("0") == "1.004241"
+    assert body["recommended_premium"] == "514.57"
+    assert body["rate_review"] is False
+    assert body["members"] == cohort[2]
+    assert fed.queries.count("premium_recommendations") >= 1
+
+
+def test_rate_review_begins_at_fifteen_percent_within_twelve_months(stack: RunningStack) -> None:
+    ask = PREMIUM | {"cohort_id": "planned", "members": 500, "line_of_business": "small_group"}
+    ask |= {"health_improvement_factor": "0", "regional_cost_index": "1"}
+    at = stack.http.post("/v1/premiums/recommendation", json=ask | {"utilisation_factor": "0.15"}).json()
+    below = stack.http.post("/v1/premiums/recommendation", json=ask | {"utilisation_factor": "0.1499"}).json()
+    earlier = stack.http.post(
+        "/v1/premiums/recommendation", json=ask | {"utilisation_factor": "0.05", "changes_last_12_months": ["0.10"]}
+    ).json()
+    assert (at["rate_review"], below["rate_review"], earlier["rate_review"]) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"member_id": "M0000001"}, 422, "member_id"),
+        ({"members": 1}, 422, "members"),
+        ({"base_premium": "-3"}, 422, "base_premium"),
+        ({"regional_cost_index": "0"}, 422, "regional_index"),
+        ({"line_of_business": "pets"}, 422, ""),
+        ({"members": None}, 404, ""),
+    ],
+)
+def test_a_premium_never_follows_one_member(stack: RunningStack, change: dict, status: int, field: str) -> None:
+    ask = PREMIUM | {"cohort_id": "planned", "members": 500, "line_of_business": "small_group"} | change
+    answer = stack.http.post("/v1/premiums/recommendation", json=ask)
+    assert answer.status_code == status, answer.text
+    if field:
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_the_parts_are_ready_and_documented(stack: RunningStack) -> None:
+    assert stack.http.get("/healthz").json() == {"status": "ok"}
+    ready = stack.http.get("/readyz")
+    assert ready.status_code == 200, ready.text
+    assert set(ready.json()["parts"]) == {"postgres", "kafka", "shards"}
+    assert stack.http.get("/docs").status_code == 200
+    assert "/v1/members/{member_id}/score" in stack.http.get("/openapi.json").json()["paths"]

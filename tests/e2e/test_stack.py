@@ -1,0 +1,140 @@
+"""The local stack's life: a part that dies, a supervisor that dies, a second start, and pids that are another's."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from cluster.stack import postgres
+from cluster.stack.orphans import end_orphans
+from cluster.stack.process import Recorded
+from cluster.stack.state import Endpoints, StackState, StateDir, processes
+from engine.errors import StackError
+from tests.e2e.conftest import RunningStack, vitanexus
+
+
+@pytest.fixture
+def directory(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A state directory of the test's own, with whatever runs in it ended afterwards."""
+    path = server_folder / request.node.name
+    yield path
+    vitanexus("down", "--dir", str(path))
+
+
+def up(directory: Path) -> StackState:
+    started = vitanexus("up", "--detach", "--dir", str(directory))
+    assert started.returncode == 0, started.stderr
+    state = StateDir(directory).read()
+    assert state is not None and state.ready
+    return state
+
+
+def gone(family: list[psutil.Process], seconds: float = 30) -> list[psutil.Process]:
+    return psutil.wait_procs(family, timeout=seconds)[1]
+
+
+def family_of(state: StackState) -> list[psutil.Process]:
+    supervisor = psutil.Process(state.supervisor.pid)
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+def test_a_part_that_dies_takes_the_stack_down_and_is_named(directory: Path) -> None:
+    state = up(directory)
+    family = family_of(state)
+    broker = next(part for part in state.processes if part.name == "broker")
+    psutil.Process(broker.pid).kill()
+    assert not gone(family, 60)
+    log = (directory / "supervisor.log").read_text()
+    assert f"broker (pid {broker.pid}) has died" in log.replace("\n", " ")
+    assert StateDir(directory).read() is None
+    status = vitanexus("status", "--dir", str(directory))
+    assert status.returncode == 3 and "nothing runs" in status.stdout
+
+
+def test_down_clears_up_after_a_killed_supervisor_and_the_data_stays(directory: Path) -> None:
+    state = up(directory)
+    family = family_of(state)
+    psutil.Process(state.supervisor.pid).kill()
+    status = vitanexus("status", "--dir", str(directory))
+    assert status.returncode == 3 and "vitanexus down" in status.stdout
+    assert vitanexus("down", "--dir", str(directory)).returncode == 0
+    assert not gone(family), "left running"
+    assert (directory / "postgres" / "data" / "PG_VERSION").is_file()
+    again = up(directory)
+    assert again.supervisor.pid != state.supervisor.pid
+    interrupted = family_of(again)
+    psutil.Process(again.supervisor.pid).send_signal(signal.SIGINT)
+    assert not gone(interrupted, 60), "left running after Ctrl-C"
+    assert "stopped" in (directory / "supervisor.log").read_text()
+
+
+def test_a_second_up_says_what_is_running(stack: RunningStack) -> None:
+    second = stack.command("up", "--detach")
+    assert second.returncode == 1
+    told = second.stderr.replace("\n", " ")
+    assert "is running already" in told and stack.endpoints.http in told and f"pid {stack.supervisor.pid}" in told
+    shown = stack.command("status")
+    assert shown.returncode == 0 and "postgres" in shown.stdout
+    secret = stack.endpoints.postgres.split(":")[2].split("@")[0]
+    assert secret not in told + shown.stdout
+
+
+def test_a_recycled_pid_is_left_alone(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        stale = Recorded("gcs_server", child.pid, psutil.Process(child.pid).create_time() - 3600, "")
+        end_orphans(StackState(stale, (stale,)))
+        time.sleep(0.2)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_an_unreadable_state_says_which_file(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"supervisor": 1}')
+    with pytest.raises(StackError, match=r"state\.json cannot be read"):
+        StateDir(tmp_path).read()
+
+
+def test_the_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    directory = StateDir(tmp_path / "own")
+    directory.prepare()
+    state = StackState(Recorded.of("supervisor", os.getpid(), tmp_path), (), Endpoints("postgresql://x", "b"))
+    directory.write(state)
+    assert (tmp_path / "own" / "state.json").stat().st_mode & 0o777 == 0o600
+    assert directory.read() == state and list(processes(state)) == [state.supervisor]
+    json.loads((tmp_path / "own" / "state.json").read_text())
+
+
+def test_only_one_supervisor_holds_the_directory(tmp_path: Path) -> None:
+    first, second = StateDir(tmp_path), StateDir(tmp_path)
+    first.lock()
+    with pytest.raises(StackError, match="is running already"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+
+
+def test_a_database_starts_warm_with_the_data_of_before(server_folder: Path) -> None:
+    folder = server_folder / "warm"
+    server = postgres.EmbeddedPostgres(folder)
+    running, url = server.start()
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    postgres.stop(running)
+    running, url = postgres.EmbeddedPostgres(folder).start()
+    try:
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+    finally:
+        postgres.stop(running)

@@ -1,0 +1,374 @@
+"""What the shards should have made of a log: one event after the other, in plain dictionaries, slowly and simply.
+
+Shares the declarations with the engine (record tables, code sets, catalogue) and the scorer's public face, nothing of
+what streams, keeps state or commits.
+"""
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from kafka.partitioner.default import murmur2
+
+from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
+from engine.domain.events import CONDITIONS, ENROLLMENT, KIND_OF_TOPIC, LAB, READING, SCORING_COMMAND, EventKind
+from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.scoring import clinical
+from engine.scoring.features import BASE_FEATURES
+from engine.scoring.hcc.model import load_model
+from engine.scoring.hcc.trace import trace
+from engine.scoring.health_score import CATEGORIES, HealthScorer, ScoreInputs
+
+EPOCH = dt.date(1970, 1, 1)
+DAY_US = 86_400_000_000
+TEN_MINUTES_MS = 600_000
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """A record as the broker holds it."""
+
+    topic: str
+    partition: int
+    offset: int
+    taken_ms: int
+    payload: bytes | None
+
+
+def read_log(bootstrap: str, topics: Iterable[str] = tuple(KIND_OF_TOPIC)) -> list[LogRecord]:
+    """Everything the topics hold, each partition in order."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=16 << 20)
+    try:
+        places = [TopicPartition(topic, p) for topic in topics for p in consumer.partitions_for_topic(topic)]
+        ends = {place: end for place, end in consumer.end_offsets(places).items() if end}
+        consumer.assign(list(ends))
+        consumer.seek_to_beginning()
+        records = []
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for batch in consumer.poll(timeout_ms=500, max_records=50_000).values():
+                records += [LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.value) for r in batch]
+        return records
+    finally:
+        consumer.close()
+
+
+@dataclass
+class Counts:
+    """What became of the records of a topic partition."""
+
+    applied: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+
+
+@dataclass
+class Member:
+    """What is known of a member."""
+
+    birth: dt.date
+    sex: str
+    enrolled_ms: int
+    action: str
+    latest_ms: int
+    readings: list[tuple[int, str, float]] = field(default_factory=list)
+    costs: list[tuple[str, int, int]] = field(default_factory=list)  # category, month since 1970-01, cents
+    conditions: set[str] = field(default_factory=set)
+    categories: dict[int, set[int]] = field(default_factory=dict)  # CCs by year of service
+    reported_ms: int = -1
+    general_health: int | None = None
+    mental_health: int | None = None
+
+    def head_day(self) -> int | None:
+        """Day of the latest reading."""
+        return max((time // 86_400_000 for time, _, _ in self.readings), default=None)
+
+    def daily(self) -> dict[str, dict[int, tuple[int, int]]]:
+        """By metric and day of the last 30: the sum in thousandths and the number of readings."""
+        head = self.head_day()
+        days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+        for time, metric, value in self.readings:
+            day = time // 86_400_000
+            if day > head - 30:
+                total, count = days[metric].get(day, (0, 0))
+                days[metric][day] = (total + round(value * 1000.0), count + 1)
+        return days
+
+    def latest(self) -> dict[str, tuple[int, float]]:
+        """By metric the latest reading's time and value; of two at one time the higher."""
+        latest: dict[str, tuple[int, float]] = {}
+        for time, metric, value in self.readings:
+            latest[metric] = max(latest.get(metric, (time, value)), (time, value))
+        return latest
+
+    def monthly(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """By service category and month of the last 13: cents and number of claims."""
+        head = max((month for _, month, _ in self.costs), default=0)
+        months: dict[tuple[str, int], tuple[int, int]] = {}
+        for category, month, cents in self.costs:
+            if month > head - 13:
+                total, count = months.get((category, month), (0, 0))
+                months[category, month] = (total + cents, count + 1)
+        return months
+
+
+@dataclass
+class Expected:
+    """The oracle's answer: counts and dead letters by place, members, applied readings, and commands by partition."""
+
+    counts: dict[Place, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    dead: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+    readings: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    command_ms: dict[int, int] = field(default_factory=dict)
+
+    def total(self) -> Counts:
+        """All places together."""
+        every = list(self.counts.values())
+        return Counts(*(sum(getattr(c, name) for c in every) for name in ("applied", "duplicates", "dead_letters")))
+
+
+def recompute(log: Iterable[LogRecord]) -> Expected:
+    """Replays a log: enrolments first, as they were produced first, then topic by topic, partition by partition.
+
+    (source, event_id) is a duplicate where the partition has seen it, and for all but readings where anybody has; so
+    the log must not name one event of the other kinds in two partitions, where the winner is a matter of time.
+    """
+    expected = Expected()
+    order = list(KIND_OF_TOPIC)
+    seen: set[tuple[int, str, str]] = set()
+    for record in sorted(log, key=lambda r: (order.index(r.topic), r.partition, r.offset)):
+        counts = expected.counts[record.topic, record.partition]
+        kind = KIND_OF_TOPIC[record.topic]
+        event, reason = judge(kind, record)
+        if event is not None and kind is not SCORING_COMMAND:
+            reason = _misplaced(kind, event, record, expected.members)
+        if reason:
+            counts.dead_letters += 1
+            expected.dead[record.topic, record.partition, record.offset] = reason
+            continue
+        name = (record.partition, event["source"], event["event_id"])
+        if name in seen:
+            counts.duplicates += 1
+            continue
+        seen.add(name)
+        counts.applied += 1
+        _apply(expected, kind, event, record)
+    return expected
+
+
+def _misplaced(kind: EventKind, event: dict[str, Any], record: LogRecord, members: dict[str, Member]) -> str:
+    member = event["member_id"]
+    if (murmur2(member.encode()) & 0x7FFFFFFF) % 64 != record.partition:
+        return "wrong_partition"
+    return "" if kind is ENROLLMENT or member in members else "unknown_member"
+
+
+def judge(kind: EventKind, record: LogRecord) -> tuple[dict[str, Any] | None, str]:
+    """The event, or why it is none. The reason is only as fine as the tests need."""
+    payload = record.payload
+    if payload is None:
+        return None, "empty"
+    if len(payload) > 1 << 20:
+        return None, "too_large"
+    try:
+        event = json.loads(payload)
+    except (ValueError, UnicodeDecodeError):
+        return None, "malformed_json"
+    if not isinstance(event, dict):
+        return None, "wrong_type"
+    columns = {column.name: column for column in kind.schema}
+    if set(event) - set(columns):
+        return None, "unknown_field"
+    for name, column in columns.items():
+        value = event.get(name)
+        if value is None:
+            if not column.nullable:
+                return None, "missing_field" if name not in event else "wrong_type"
+            event[name] = None
+        elif not _typed(column.sql, value):
+            return None, "wrong_type"
+        elif column.choices and value not in column.choices:
+            return None, f"unknown_{name}"
+        elif (column.low is not None and value < column.low) or (column.high is not None and value > column.high):
+            return None, "out_of_range"
+    return _plausible(kind, event, record.taken_ms)
+
+
+def _plausible(kind: EventKind, event: dict[str, Any], taken_ms: int) -> tuple[dict[str, Any] | None, str]:
+    if event["time"] > taken_ms + TEN_MINUTES_MS:
+        return None, "future_time"
+    if event["time"] < 631_152_000_000:
+        return None, "out_of_range"
+    for name in ("birth_date", "service_date", "fill_date"):
+        if name in event:
+            date = dt.date.fromisoformat(event[name])
+            if (date - EPOCH).days > (taken_ms + TEN_MINUTES_MS) // 86_400_000:
+                return None, "future_date"
+            if date.year < 1880:
+                return None, "out_of_range"
+    if kind in (READING, LAB):
+        code = event["metric" if kind is READING else "test"]
+        measure = next(m for m in (METRICS if kind is READING else LAB_TESTS) if m.code == code)
+        if event["unit"] != measure.unit:
+            return None, "wrong_unit"
+        if not measure.low <= event["value"] <= measure.high:
+            return None, "out_of_range"
+    return event, ""
+
+
+def _typed(sql: str, value: Any) -> bool:
+    if sql == "text":
+        return isinstance(value, str) and 1 <= len(value) <= 64
+    if sql == "text[]":
+        return isinstance(value, list) and len(value) <= 100 and all(_typed("text", item) for item in value)
+    if sql == "date":
+        try:
+            return isinstance(value, str) and bool(dt.date.fromisoformat(value))
+        except ValueError:
+            return False
+    if sql == "double precision":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _apply(expected: Expected, kind: EventKind, event: dict[str, Any], record: LogRecord) -> None:
+    time = event["time"]
+    if kind is SCORING_COMMAND:
+        expected.command_ms[record.partition] = max(time, expected.command_ms.get(record.partition, 0))
+        return
+    name = event["member_id"]
+    if kind is ENROLLMENT:
+        _enrol(expected.members, name, event)
+    member = expected.members[name]
+    member.latest_ms = max(member.latest_ms, time)
+    if kind is READING:
+        value = float(event["value"])
+        member.readings.append((time, event["metric"], value))
+        expected.readings[record.partition, record.offset] = event
+    elif kind.name == "claim.submitted":
+        place = (event["claim_type"], event["place_of_service"], event["bill_type"], event["revenue_center"])
+        _cost(member, SERVICE_CATEGORIES[service_category(*place)], event["service_date"], event)
+        for code in event["diagnoses"]:
+            member.conditions |= {CONDITIONS[i] for i in conditions_of(code)}
+        _categories(member, dt.date.fromisoformat(event["service_date"]).year, event["diagnoses"])
+    elif kind.name == "pharmacy.fill":
+        _cost(member, "pharmacy", event["fill_date"], event)
+    elif kind is LAB:
+        condition = lab_conditions(event["test"], event["value"])
+        member.conditions |= set() if condition is None else {CONDITIONS[condition]}
+    elif kind.name == "self.report":
+        member.conditions |= set(event["conditions"])
+        if time >= member.reported_ms:
+            member.reported_ms = time
+            member.general_health, member.mental_health = event["general_health"], event["mental_health"]
+
+
+def _enrol(members: dict[str, Member], name: str, event: dict[str, Any]) -> None:
+    birth, time = dt.date.fromisoformat(event["birth_date"]), event["time"]
+    member = members.get(name)
+    if member is None:
+        members[name] = Member(birth, event["sex"], time, event["action"], time)
+    elif time >= member.enrolled_ms:
+        member.birth, member.sex, member.enrolled_ms, member.action = birth, event["sex"], time, event["action"]
+
+
+def _cost(member: Member, category: str, date: str, event: dict[str, Any]) -> None:
+    year, month = int(date[:4]), int(date[5:7])
+    cents = event["paid_cents"] if event["allowed_cents"] is None else event["allowed_cents"]
+    member.costs.append((category, (year - 1970) * 12 + month - 1, cents))
+
+
+def _categories(member: Member, year: int, codes: list[str]) -> None:
+    """CCs by the tables of CMS-HCC, edited for the age on 1 February after the year of service."""
+    age = year + 1 - member.birth.year - ((member.birth.month, member.birth.day) > (2, 1))
+    lines = trace(load_model(clinical.MODEL, clinical.PAYMENT_YEAR), codes, max(age, 0), member.sex == "female")
+    member.categories.setdefault(year, set()).update(line.cc for line in lines if line.cc is not None)
+
+
+def _recent_categories(member: Member, as_of_us: int) -> np.ndarray:
+    """The words of the CCs of the year and the year before, among the latest two years with any."""
+    year, last = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year, max(member.categories, default=0)
+    kept = {cc for at in {year, year - 1} & {last, last - 1} for cc in member.categories.get(at, ())}
+    return load_model(clinical.MODEL, clinical.PAYMENT_YEAR).words(sorted(kept))
+
+
+def feature_row(member: Member, as_of_us: int) -> dict[str, float]:
+    """The base-risk model's features by code."""
+    today = EPOCH + dt.timedelta(days=as_of_us // DAY_US)
+    row = {"age": (today - member.birth).days / 365.25 // 1, "male": float(member.sex == "male"), "cost_total": 0.0}
+    for category in ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"):
+        row[f"cost_{category}"] = row[f"n_{category}"] = 0.0
+    month = (today.year - 1970) * 12 + today.month - 1
+    for (category, at), (cents, count) in member.monthly().items():
+        if month - 12 < at <= month:
+            row["cost_total"] += cents / 100
+            if category != "other":
+                row[f"cost_{category}"] += cents / 100
+                row[f"n_{category}"] += count
+    row["general_health"] = float(member.general_health or "nan")
+    row["mental_health"] = float(member.mental_health or "nan")
+    return row | {code: float(code in member.conditions) for code in CONDITIONS}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A member's score as the score history should hold it."""
+
+    as_of_us: int
+    score: float
+    category: str
+    cost: tuple[float, float, float]
+    news2: int | None
+    components: list[str]
+    factors: list[str]
+    interventions: list[str]
+
+
+def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
+    """The member's score after a scoring command: everything that is known, as of the later of both."""
+    as_of = 1000 * max(member.latest_ms, command_ms)
+    row = feature_row(member, as_of)
+    features = np.array([[row[feature.code] for feature in BASE_FEATURES]], np.float32)
+    prediction = scorer.base.predict(features)
+    daily, latest = member.daily(), member.latest()
+    month, days = np.full((1, len(METRICS)), np.nan), np.zeros((1, len(METRICS)), np.int64)
+    value, time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), np.iinfo(np.int64).min)
+    for i, metric in enumerate(METRICS):
+        if metric.code in daily:
+            total = sum(thousandths for thousandths, _ in daily[metric.code].values()) / 1000
+            readings = sum(count for _, count in daily[metric.code].values())
+            days[0, i] = len(daily[metric.code])
+            month[0, i] = total / (days[0, i] if metric.daily == "sum" else readings)
+        if metric.code in latest:
+            time[0, i], value[0, i] = latest[metric.code][0] * 1000, latest[metric.code][1]
+    base = np.array([[prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]]])
+    inputs = ScoreInputs(
+        base,
+        scorer.base.contributions(features),
+        features,
+        month,
+        days,
+        value,
+        time,
+        _recent_categories(member, as_of)[None, :],
+        np.array([as_of]),
+    )
+    made = scorer.score(inputs)
+    factors, interventions = scorer.explain(inputs, made, 0)
+    news2 = int(made.news2[0])
+    return Score(
+        as_of,
+        float(made.score[0]),
+        CATEGORIES[int(made.category[0])],
+        tuple(made.cost[0].tolist()),
+        news2 if news2 >= 0 else None,
+        made.components[0],
+        [factor.code for factor in factors],
+        interventions,
+    )

@@ -1,0 +1,108 @@
+"""The score: bounds, floors, components, and the same bits alone or in a batch."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from engine.domain.metrics import METRIC_INDEX
+from engine.domain.population import Population
+from engine.learning.registry import load_base_risk
+from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
+from engine.scoring.health_score import CATEGORIES, HealthScorer
+from engine.scoring.interventions import Intervention, recommend
+from engine.scoring.record import HealthRecord, score_record
+from engine.scoring.risk_factors import RiskFactor
+from engine.settings import load_rules
+
+AS_OF = 1_735_689_600_000_000
+FEATURES = {"age": 52.0, "male": 0.0, "cost_total": 900.0, "cost_office": 900.0, "n_office": 4.0}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> HealthScorer:
+    return HealthScorer(load_base_risk(), load_rules())
+
+
+def record(features: dict | None = None, month: dict | None = None, days: int = 20, **vitals: float) -> HealthRecord:
+    month = month or {}
+    return HealthRecord(AS_OF, FEATURES | (features or {}), month, dict.fromkeys(month, days), vitals)
+
+
+def test_scores_stay_within_their_bounds(scorer: HealthScorer) -> None:
+    for cost in (0, 500, 20_000, 900_000):
+        got = score_record(scorer, record({"cost_total": cost, "cost_inpatient": cost}))
+        assert 1 <= got.score <= 100
+        assert 0 <= got.cost_lower_90 <= got.predicted_cost <= got.cost_upper_90
+
+
+@pytest.mark.parametrize(
+    ("vitals", "news2", "least", "category"),
+    [
+        ({"spo2": 97.0}, 0, 1.0, None),
+        ({"spo2": 91.0, "respiratory_rate": 22.0}, 5, 80.0, "High"),
+        ({"spo2": 91.0, "respiratory_rate": 25.0, "heart_rate": 95.0}, 7, 95.0, "Critical"),
+    ],
+)
+def test_vital_signs_raise_the_score_to_a_floor(scorer, vitals, news2, least, category) -> None:
+    got = score_record(scorer, record(**vitals))
+    assert got.news2 == news2 and got.score >= least
+    assert "news2" in got.components
+    if category:
+        assert got.category == category
+        assert got.risk_factors[0].code == "news2"
+        assert got.interventions[0] == "urgent_clinical_review"
+
+
+def test_a_person_with_nothing_known_but_age_costs_little(scorer: HealthScorer) -> None:
+    got = score_record(scorer, HealthRecord(AS_OF, {"age": 30.0}, {}, {}, {}))
+    assert got.category == "Low" and got.predicted_cost < 3000
+
+
+def test_wearables_take_part_from_the_seventh_day(scorer: HealthScorer) -> None:
+    walks = {"steps": 10_900.0}
+    without = score_record(scorer, record(month=walks, days=6))
+    with_them = score_record(scorer, record(month=walks, days=7))
+    assert without.components == ["base_risk"] and with_them.components == ["base_risk", "wearables"]
+    assert 0.85 * without.predicted_cost <= with_them.predicted_cost < without.predicted_cost
+    assert any(factor.code == "steps" and factor.direction == "lowers" for factor in with_them.risk_factors)
+
+
+def test_a_batch_gives_the_bits_of_each_alone(scorer: HealthScorer) -> None:
+    population = Population.generate(5, 64)
+    features = np.full((64, len(BASE_FEATURES)), np.nan, np.float32)
+    features[:, FEATURE_INDEX["age"]] = np.linspace(1, 90, 64)
+    features[:, FEATURE_INDEX["cost_total"]] = population.annual_cost_cents / 100
+    together = scorer.base.predict(features)
+    contributions = scorer.base.contributions(features)
+    for i in range(64):
+        alone = scorer.base.predict(features[i : i + 1])
+        for field in dataclasses.fields(alone):
+            assert getattr(alone, field.name)[0] == getattr(together, field.name)[i]
+        np.testing.assert_array_equal(scorer.base.contributions(features[i : i + 1])[0], contributions[i])
+
+
+def test_contributions_and_bias_add_up_to_the_prediction(scorer: HealthScorer) -> None:
+    features = np.full((50, len(BASE_FEATURES)), 0, np.float32)
+    features[:, FEATURE_INDEX["age"]] = np.linspace(30, 85, 50)
+    features[:, FEATURE_INDEX["cost_total"]] = np.linspace(3000, 60_000, 50)
+    total = scorer.base.contributions(features).sum(axis=1) + scorer.base.bias()
+    np.testing.assert_allclose(total, scorer.base.predict(features).mean, rtol=1e-4)
+
+
+def test_interventions_answer_what_raises_the_cost() -> None:
+    def entry(code: str, factors: tuple[str, ...], least: int) -> Intervention:
+        return Intervention(code, code, factors, least, "")
+
+    catalogue = [entry("all", (), 0), entry("walk", ("steps",), 0), entry("nurse", ("n_inpatient",), 2)]
+    up = [RiskFactor(code, code, "raises", 1.0, 1.0, "") for code in ("n_inpatient", "steps")]
+    assert recommend(catalogue, up, CATEGORIES.index("High")) == ["nurse", "walk", "all"]
+    assert recommend(catalogue, up, CATEGORIES.index("Low")) == ["walk", "all"]
+    down = [dataclasses.replace(factor, direction="lowers") for factor in up]
+    assert recommend(catalogue, down, CATEGORIES.index("High")) == ["all"]
+
+
+def test_an_unknown_metric_is_named(scorer: HealthScorer) -> None:
+    with pytest.raises(KeyError, match="aura"):
+        score_record(scorer, record(aura=1.0))
+    assert "steps" in METRIC_INDEX

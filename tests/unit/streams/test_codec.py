@@ -1,0 +1,128 @@
+"""Bad input by reason and field, and bytes that never raise anything else."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.domain.events import CLAIM, ENROLLMENT, EVENT_KINDS, LAB, READING, SELF_REPORT, EventKind
+from engine.errors import InvalidRecordError
+from engine.streams.codec import EARLIEST_MS, FUTURE_TOLERANCE_MS, MAX_PAYLOAD, decode
+
+NOW = 1_735_689_600_000
+ENVELOPE = {"v": 1, "event_id": "e1", "source": "test", "member_id": "m1", "time": NOW}
+VALID = {
+    READING: {"metric": "heart_rate", "value": 72, "unit": "bpm"},
+    LAB: {"test": "hba1c", "value": 6.1, "unit": "%"},
+    SELF_REPORT: {"general_health": 2, "conditions": ["asthma"]},
+    CLAIM: {
+        "claim_id": "c1",
+        "line": 1,
+        "claim_type": "professional",
+        "service_date": "2024-12-01",
+        "diagnoses": ["E119"],
+        "paid_cents": 12_000,
+    },
+    ENROLLMENT: {
+        "action": "enroll",
+        "birth_date": "1980-02-29",
+        "sex": "female",
+        "region": "south",
+        "line_of_business": "individual",
+        "policy_id": "p",
+        "cohort_id": "c",
+        "effective_date": "2025-06-01",
+    },
+}
+BAD = [
+    (READING, {"value": 900}, "out_of_range", "value"),
+    (READING, {"metric": "aura"}, "unknown_metric", "metric"),
+    (READING, {"unit": "furlong"}, "unknown_unit", "unit"),
+    (READING, {"unit": "kg"}, "wrong_unit", "unit"),
+    (READING, {"value": "72"}, "wrong_type", "value"),
+    (READING, {"value": None}, "wrong_type", "value"),
+    (READING, {"colour": "red"}, "unknown_field", "colour"),
+    (READING, {"v": 2}, "out_of_range", "v"),
+    (READING, {"member_id": ""}, "wrong_type", "member_id"),
+    (READING, {"member_id": "m" * 65}, "wrong_type", "member_id"),
+    (READING, {"event_id": "a\u0000b"}, "malformed_text", ""),
+    (READING, {"time": NOW + FUTURE_TOLERANCE_MS + 1}, "future_time", "time"),
+    (READING, {"time": EARLIEST_MS - 1}, "out_of_range", "time"),
+    (READING, {"time": NOW + 0.5}, "wrong_type", "time"),
+    (LAB, {"test": "mood"}, "unknown_test", "test"),
+    (LAB, {"value": 99}, "out_of_range", "value"),
+    (CLAIM, {"paid_cents": -1}, "out_of_range", "paid_cents"),
+    (CLAIM, {"allowed_cents": -5}, "out_of_range", "allowed_cents"),
+    (CLAIM, {"paid_cents": 12.5}, "wrong_type", "paid_cents"),
+    (CLAIM, {"service_date": "2025-03-01"}, "future_date", "service_date"),
+    (CLAIM, {"diagnoses": ["A00"] * 101}, "wrong_type", "diagnoses"),
+    (CLAIM, {"claim_type": "cash"}, "unknown_claim_type", "claim_type"),
+    (ENROLLMENT, {"birth_date": "2999-01-01"}, "future_date", "birth_date"),
+    (ENROLLMENT, {"birth_date": "1700-01-01"}, "out_of_range", "birth_date"),
+    (ENROLLMENT, {"birth_date": "29.02.1980"}, "wrong_type", "birth_date"),
+    (ENROLLMENT, {"sex": "f"}, "unknown_sex", "sex"),
+    (SELF_REPORT, {"general_health": 6}, "out_of_range", "general_health"),
+]
+
+
+def encoded(kind: EventKind, **change: object) -> bytes:
+    return json.dumps({**ENVELOPE, **VALID[kind], **change}).encode()
+
+
+@pytest.mark.parametrize("kind", VALID, ids=lambda kind: kind.name)
+def test_a_sound_event_is_taken(kind: EventKind) -> None:
+    assert decode(kind, encoded(kind), NOW).member_id == "m1"
+    assert decode(kind, encoded(kind, time=NOW + FUTURE_TOLERANCE_MS), NOW).time == NOW + FUTURE_TOLERANCE_MS
+
+
+@pytest.mark.parametrize(("kind", "change", "reason", "field"), BAD)
+def test_a_bad_one_is_refused_by_reason_and_field(kind: EventKind, change: dict, reason: str, field: str) -> None:
+    with pytest.raises(InvalidRecordError) as refused:
+        decode(kind, encoded(kind, **change), NOW)
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+def test_a_missing_field_is_named() -> None:
+    for name in (*ENVELOPE, *VALID[READING]):
+        fields = {k: v for k, v in {**ENVELOPE, **VALID[READING]}.items() if k != name}
+        with pytest.raises(InvalidRecordError) as refused:
+            decode(READING, json.dumps(fields).encode(), NOW)
+        assert (refused.value.reason, refused.value.field) == ("missing_field", name)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (None, "empty"),
+        (b"", "malformed_json"),
+        (b'{"v":1', "malformed_json"),
+        (b"\xff\xfe", "malformed_json"),
+        (b'{"v":1,"source":"\xff"}', "malformed_json"),
+        (b'{"source":"\\ud800"}', "malformed_json"),
+        (b"[]", "wrong_type"),
+        (b"x" * (MAX_PAYLOAD + 1), "too_large"),
+    ],
+)
+def test_what_is_no_event_is_refused(payload: bytes | None, reason: str) -> None:
+    with pytest.raises(InvalidRecordError) as refused:
+        decode(READING, payload, NOW)
+    assert refused.value.reason == reason
+
+
+@given(st.sampled_from(EVENT_KINDS), st.one_of(st.binary(max_size=200), st.text(max_size=50).map(str.encode)))
+def test_arbitrary_bytes_raise_nothing_else(kind: EventKind, payload: bytes) -> None:
+    with pytest.raises(InvalidRecordError):
+        decode(kind, payload, NOW)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*ENVELOPE, *VALID[READING]]), st.none() | st.integers() | st.text() | st.floats())
+)
+def test_arbitrary_fields_raise_nothing_else(change: dict) -> None:
+    try:
+        event = decode(READING, json.dumps({**ENVELOPE, **VALID[READING], **change}).encode(), NOW)
+    except InvalidRecordError as refused:
+        assert refused.reason
+    else:
+        assert 20 <= event.value <= 300 or event.metric != "heart_rate"

@@ -1,0 +1,243 @@
+"""The processor: every event counted once, the same state however the log is cut into batches, alerts once."""
+
+import dataclasses
+import datetime as dt
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.domain.batch import PartitionCommit, TopicCount
+from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC, READING, SCORING_COMMAND, EventKind, SourceEvent
+from engine.domain.population import Population
+from engine.interop.synthetic import month
+from engine.scoring.health_score import HealthScorer
+from engine.scoring.member_state import PartitionState
+from engine.streams.judge import judge
+from engine.streams.processor import Processor
+from engine.streams.reader import RecordBatch
+from engine.streams.topics import CARE_ALERTS, SCORES_UPDATED, partition_of
+
+START = dt.date(2024, 3, 1)
+NOW_MS = int(dt.datetime(2024, 4, 1, tzinfo=dt.UTC).timestamp() * 1000)
+
+
+class Log(dict[tuple[str, int], list[bytes]]):
+    """Topic partitions with their payloads; short to print."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} topic partitions>"
+
+
+def log_of(events: Sequence[SourceEvent]) -> Log:
+    """The events as the topic partitions a producer would write."""
+    log = Log()
+    for event in events:
+        place = event.kind.topic, partition_of(event.member_id)
+        log.setdefault(place, []).append(json.dumps({"v": 1, **event.fields}).encode())
+    return log
+
+
+def batch(topic: str, partition: int, start: int, values: Sequence[bytes]) -> RecordBatch:
+    offsets = list(range(start, start + len(values)))
+    return RecordBatch(topic, partition, offsets, [NOW_MS] * len(values), list(values), start + len(values))
+
+
+class Shard:
+    """A processor over a log in memory, whose stored events are known as PostgreSQL would know them."""
+
+    def __init__(self, scorer: HealthScorer) -> None:
+        self.stored: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self.positions: dict[tuple[str, int], int] = {}
+        self.processor = Processor(scorer, self._known)
+        self.commits: list[PartitionCommit] = []
+
+    def _known(self, table: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, int]]:
+        return {key: self.stored[table, *key] for key in keys if (table, *key) in self.stored}
+
+    def feed(self, batches: Sequence[RecordBatch], *, replaying: bool = False) -> list[PartitionCommit]:
+        for part in batches:
+            self.processor.states.setdefault(part.partition, PartitionState(part.partition))
+            for topic in KIND_OF_TOPIC:
+                self.positions.setdefault((topic, part.partition), 0)
+        commits = self.processor.process([judge(b) for b in batches], self.positions, "cluster", replaying=replaying)
+        for commit in commits:
+            self.positions.update({(topic, commit.partition): offset for topic, offset in commit.offsets.items()})
+            for table, rows in commit.rows.items():
+                if "kafka_offset" in rows.columns and "event_id" in rows.columns:
+                    names = zip(rows.columns["source"], rows.columns["event_id"], strict=True)
+                    places = zip(rows.columns["partition"], rows.columns["kafka_offset"], strict=True)
+                    self.stored.update({(table, *name): place for name, place in zip(names, places, strict=True)})
+        self.commits += commits
+        return commits
+
+    def total(self) -> TopicCount:
+        counts = [count for commit in self.commits for count in commit.counts.values()]
+        return sum(counts, TopicCount())
+
+    def outbox(self, topic: str) -> list[dict]:
+        return [
+            json.loads(payload)
+            for commit in self.commits
+            for name, payload in zip(*(commit.rows["outbox"].columns[c] for c in ("topic", "payload")), strict=True)
+            if name == topic
+        ]
+
+
+def enrol(log: Log, shard: Shard) -> None:
+    """All enrolments first, as the shard loop reads them."""
+    shard.feed([batch(t, p, 0, values) for (t, p), values in log.items() if t == ENROLLMENT.topic])
+
+
+def cut(values: Sequence[bytes], seed: int) -> list[Sequence[bytes]]:
+    chance = np.random.default_rng(seed)
+    marks = sorted({0, len(values), *chance.integers(0, len(values) + 1, 4).tolist()})
+    return [values[a:b] for a, b in itertools.pairwise(marks)]
+
+
+def run(log: Log, scorer: HealthScorer, seed: int | None) -> Shard:
+    """Feeds each topic partition in batches cut by `seed`, or whole for None."""
+    shard = Shard(scorer)
+    enrol(log, shard)
+    for (topic, partition), values in sorted(log.items()):
+        if topic != ENROLLMENT.topic:
+            for part in [values] if seed is None else cut(values, seed + partition):
+                shard.feed([batch(topic, partition, shard.positions.get((topic, partition), 0), part)])
+    return shard
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    population = Population.generate(3, 12, START)
+    return log_of(list(month(population, START, days=2, claims=20, duplicate_rate=0.1, invalid_rate=0.1)))
+
+
+@given(seed=st.integers(0, 2**20))
+@settings(max_examples=10)
+def test_every_offset_is_applied_a_duplicate_or_a_dead_letter(log: Log, scorer: HealthScorer, seed: int) -> None:
+    shard = run(log, scorer, seed)
+    total, sent = shard.total(), sum(map(len, log.values()))
+    assert total.applied + total.duplicates + total.dead_letters == sent and total.gaps == 0
+    assert total.duplicates > 0 and total.dead_letters > 0
+    letters = sum(len(commit.rows["dead_letters"]) for commit in shard.commits)
+    assert letters == total.dead_letters
+    stored = sum(
+        len(rows) for commit in shard.commits for table, rows in commit.rows.items() if "source" in rows.columns
+    )
+    assert stored == total.applied
+
+
+@given(seed=st.integers(0, 2**20))
+@settings(max_examples=10)
+def test_the_state_does_not_depend_on_how_the_log_is_cut(log: Log, scorer: HealthScorer, seed: int) -> None:
+    whole, parts = run(log, scorer, None), run(log, scorer, seed)
+    assert whole.total() == parts.total()
+    for partition, state in whole.processor.states.items():
+        other = parts.processor.states[partition]
+        assert state.slot_of == other.slot_of
+        slots = np.arange(len(state))
+        for name in ("cost_cents", "last_value", "last_time", "watermark", "score", "cost"):
+            np.testing.assert_array_equal(state[name][slots], other[name][slots], err_msg=name)
+
+
+def test_the_order_of_arrival_does_not_change_the_state(log: Log, scorer: HealthScorer) -> None:
+    reverse = Log({p: values[::-1] if p[0] != ENROLLMENT.topic else values for p, values in log.items()})
+    one, other = run(log, scorer, None), run(reverse, scorer, None)
+    assert one.total().applied == other.total().applied
+    for partition, state in one.processor.states.items():
+        for member, slot in state.slot_of.items():
+            twin = other.processor.states[partition].slot_of[member]
+            for name in ("cost_cents", "last_time", "watermark"):
+                np.testing.assert_array_equal(
+                    state[name][slot], other.processor.states[partition][name][twin], err_msg=f"{member} {name}"
+                )
+
+
+def enrolment(member: str) -> SourceEvent:
+    fields = {"event_id": f"enrol-{member}", "source": "test", "member_id": member, "time": NOW_MS - 9_000_000}
+    person = {"birth_date": "1995-05-05", "sex": "female", "region": "west", "line_of_business": "individual"}
+    policy = {"policy_id": "p", "cohort_id": "c", "effective_date": "2024-01-01"}
+    return SourceEvent(ENROLLMENT, {**fields, "action": "enroll", **person, **policy})
+
+
+def reading(member: str, name: str, metric: str, value: float, unit: str, **other: object) -> SourceEvent:
+    fields = {"event_id": name, "source": "test", "member_id": member, "time": NOW_MS - 1000}
+    return SourceEvent(READING, {**fields, "metric": metric, "value": value, "unit": unit, **other})
+
+
+def feed_one(shard: Shard, *events: SourceEvent) -> PartitionCommit:
+    (commit,) = shard.feed(
+        [batch(t, p, shard.positions.get((t, p), 0), values) for (t, p), values in log_of(events).items()]
+    )
+    return commit
+
+
+def test_an_alert_goes_out_once_when_a_member_becomes_critical(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    feed_one(shard, enrolment("m"))
+    feed_one(shard, reading("m", "1", "spo2", 97.0, "%", time=NOW_MS - 2000))
+    assert not shard.outbox(CARE_ALERTS)
+    signs = [("spo2", 85.0, "%"), ("respiratory_rate", 28.0, "breaths/min"), ("resting_heart_rate", 135.0, "bpm")]
+    feed_one(shard, *(reading("m", f"bad-{metric}", metric, value, unit) for metric, value, unit in signs))
+    feed_one(shard, reading("m", "again", "spo2", 84.0, "%", time=NOW_MS - 500))
+    (alert,) = shard.outbox(CARE_ALERTS)
+    assert (alert["member_id"], alert["category"]) == ("m", "Critical")
+    updates = [update for update in shard.outbox(SCORES_UPDATED) if update["member_id"] == "m"]
+    assert len(updates) >= 2
+
+
+def test_an_event_of_nobody_is_a_dead_letter_and_its_member_is_asked_for(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    place = partition_of("ghost")
+    shard.processor.states[place] = PartitionState(place)
+    event = log_of([reading("ghost", "1", "spo2", 97.0, "%")])[READING.topic, place]
+    part = batch(READING.topic, place, 0, event)
+    assert shard.processor.unknown_members([judge(part)]) == {"ghost"}
+    (commit,) = shard.feed([part])
+    assert commit.counts[READING.topic] == TopicCount(0, 0, 1, 0)
+    assert commit.rows["dead_letters"].columns["reason"] == ["unknown_member"]
+
+
+def test_who_the_member_is_comes_before_what_happened(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    commit = feed_one(shard, reading("m", "1", "spo2", 97.0, "%"), enrolment("m"))
+    assert commit.counts[READING.topic].applied == 1
+    assert commit.rows["scores"].columns["member_id"] == ["m"]
+
+
+def test_a_scoring_command_scores_everybody_as_of_its_time(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    feed_one(shard, enrolment("m"))
+    place = partition_of("m")
+    command = {"v": 1, "event_id": "night", "source": "test", "member_id": "*", "time": NOW_MS - 500}
+    (commit,) = shard.feed([batch(SCORING_COMMAND.topic, place, 0, [json.dumps(command).encode()])])
+    scores = commit.rows["scores"].columns
+    assert scores["member_id"] == ["m"] and scores["as_of"] == [(NOW_MS - 500) * 1000]
+
+
+@pytest.mark.parametrize("kind", [READING, ENROLLMENT], ids=lambda kind: kind.topic)
+def test_replaying_a_committed_batch_reaches_the_same_state(kind: EventKind, log: Log, scorer: HealthScorer) -> None:
+    first = run(log, scorer, None)
+    again = Shard(scorer)
+    again.stored = dict(first.stored)
+    enrolments = [batch(t, p, 0, values) for (t, p), values in log.items() if t == ENROLLMENT.topic]
+    again.feed(enrolments, replaying=True)
+    for (topic, partition), values in sorted(log.items()):
+        if topic != ENROLLMENT.topic:
+            again.feed([batch(topic, partition, 0, values)], replaying=True)
+    assert [dataclasses.asdict(c)["counts"] for c in again.commits if kind.topic in c.counts] == [
+        dataclasses.asdict(c)["counts"] for c in first.commits if kind.topic in c.counts
+    ]
+
+
+def test_control_records_are_gaps(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    feed_one(shard, enrolment("m"))
+    (payload,) = log_of([reading("m", "1", "spo2", 97.0, "%")])[READING.topic, partition_of("m")]
+    part = RecordBatch(READING.topic, partition_of("m"), [2], [NOW_MS], [payload], 5)
+    (commit,) = shard.feed([part])
+    assert commit.counts[READING.topic] == TopicCount(1, 0, 0, 4)
