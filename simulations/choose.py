@@ -1,5 +1,6 @@
 """Which of the three ways can simulate a pool, what each would cost, and its plan."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,13 +79,11 @@ def _claimants_refusal(pool: Pool) -> str:
 
 
 def _rest_shape(laws: ClassLaws, classes: Classes) -> tuple[float, float]:
-    """Greatest skewness and excess kurtosis, over groups and shock nodes, of the cost of members below the attachment."""
+    """Greatest skewness and excess kurtosis, over groups and shock nodes, of the cost below the attachment."""
     used = classes.counts.sum(axis=1) > 0
     total = np.einsum("gc,ick->igk", classes.counts[used], laws.cumulants)
     variance = np.maximum(total[..., 1], 1e-300)
-    return float(np.max(np.abs(total[..., 2]) / variance**1.5)), float(
-        np.max(np.abs(total[..., 3]) / variance**2)
-    )
+    return float(np.max(np.abs(total[..., 2]) / variance**1.5)), float(np.max(np.abs(total[..., 3]) / variance**2))
 
 
 def options(pool: Pool) -> tuple[Option, ...]:
@@ -92,7 +91,7 @@ def options(pool: Pool) -> tuple[Option, ...]:
     paths, groups, categories = pool.scenario.paths, len(pool.names), len(pool.laws)
     members = pool.exposure.means.shape[1]
     results = 16 * paths * groups
-    cells = np.count_nonzero(pool.classes.counts) if pool.classes is not None else members
+    cells = int(np.count_nonzero(pool.classes.counts)) if pool.classes is not None else members
     mixed = int(np.count_nonzero(pool.dispersion > 0))
     claims = float(pool.group_means.sum())
     clustered = float(pool.group_means[:, pool.dispersion > 0].sum())
@@ -104,10 +103,8 @@ def options(pool: Pool) -> tuple[Option, ...]:
     tables = 2 * ROWS * 8
     return (
         Option("collapse", _collapse_refusal(pool), collapse, results + 24 * categories * tables),
-        Option(
-            "claimants", _claimants_refusal(pool), beyond, results + cells // max(groups, 1) * NODES * tables
-        ),
-        Option("member", "", member, results + 2 * pool.exposure.means.nbytes),
+        Option("claimants", _claimants_refusal(pool), beyond, results + cells // max(groups, 1) * NODES * tables),
+        Option("member", "", member, results + 2 * int(pool.exposure.means.nbytes)),
     )
 
 
@@ -122,9 +119,7 @@ def choose(pool: Pool) -> Choice:
         return Choice(forced, "forced by the scenario", every)
     best = min((option for option in every if not option.refusal), key=lambda option: option.seconds)
     others = [
-        f"{o.method}: {o.refusal or f'about {o.seconds:.3g} core-seconds'}"
-        for o in every
-        if o.method != best.method
+        f"{o.method}: {o.refusal or f'about {o.seconds:.3g} core-seconds'}" for o in every if o.method != best.method
     ]
     why = f"cheapest valid, about {best.seconds:.3g} core-seconds ({'; '.join(others)})"
     return Choice(best.method, why, every)
@@ -132,8 +127,12 @@ def choose(pool: Pool) -> Choice:
 
 def plan(pool: Pool, method: str) -> Plan:
     """The plan of a method."""
-    build = {"collapse": collapse_plan, "claimants": claimants_plan, "member": member_plan}[method]
-    return build(pool)
+    build: dict[str, Callable[[Pool], Plan]] = {
+        "collapse": collapse_plan,
+        "claimants": claimants_plan,
+        "member": member_plan,
+    }
+    return build[method](pool)
 
 
 def _greatest_factor(shocks: Shocks) -> Floats:

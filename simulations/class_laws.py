@@ -1,4 +1,4 @@
-"""The law of one member of each class at nodes of the common shock: the ground of method B and of the exact net twin."""
+"""The law of one member of each class at nodes of the common shock: ground of method B and of the exact net twin."""
 
 from dataclasses import dataclass
 
@@ -71,7 +71,7 @@ def build_class_laws(
 ) -> ClassLaws | None:
     """The laws of classes with expected claims means [classes, categories]; attachment in cents, positive.
 
-    None where there are more than 512 classes, where shocks differ in what they touch, or where a severity's tail is too
+    None where there are more than 512 classes, where shocks differ in what they touch, or a severity's tail is too
     heavy for a lattice.
     """
     if len(means) > MAX_LAWS or not shocks.aligned:
@@ -95,7 +95,7 @@ def build_class_laws(
             odds[i, c] = np.log(probability) - np.log1p(-probability)
             tail = masses[cut + 1 :]
             if tail.sum() > 0:
-                tables[i, c] = table_of_atoms(law.step * np.arange(cut + 1, len(masses)), tail)
+                tables[i, c] = table_of_atoms(np.asarray(law.step * np.arange(cut + 1, len(masses)), np.float64), tail)
             points[i].append(thinned(masses, law.step))
     shocked = int(np.flatnonzero(touched)[0]) if touched.any() else -1
     return ClassLaws(nodes, shocked, odds, cumulants, tables, points)

@@ -164,16 +164,16 @@ def invert(
 ) -> Fourier:
     """The distribution of a characteristic function with the given first three moments.
 
-    The window is mean - reach[0] sd to mean + reach[1] sd, longer where the law is skew. Frequencies are taken until the
-    function has vanished; where it has not after `frequencies` (a law with few atoms) the series is damped and `decayed` is
-    false: such a result is smooth where the law has steps.
+    The window is mean - reach[0] sd to mean + reach[1] sd, longer where the law is skew. Frequencies are taken until
+    the function has vanished; where it has not after `frequencies` (a law with few atoms) the series is damped and
+    `decayed` is false: such a result is smooth where the law has steps.
     """
     low, high = mean - reach[0] * sd, mean + reach[1] * sd * (1.0 + max(skewness, 0.0))
     width = high - low
     parts: list[Complexes] = []
     decayed = False
     while not decayed and len(parts) * _CHUNK < frequencies:
-        t = 2.0 * np.pi * np.arange(len(parts) * _CHUNK + 1, (len(parts) + 1) * _CHUNK + 1) / width
+        t = np.asarray(2.0 * np.pi * np.arange(len(parts) * _CHUNK + 1, (len(parts) + 1) * _CHUNK + 1) / width)
         values = characteristic(t) * np.exp(-1j * t * low)
         parts.append(values)
         decayed = bool(np.max(np.abs(values[-16:])) < _NEGLIGIBLE)
@@ -198,7 +198,7 @@ def compound_poisson(law: Severity, expected: float) -> Fourier:
 
 
 def of_severity(law: Severity, level: float) -> tuple[float, float]:
-    """(VaR, TVaR) of a single claim from its quantile and limited mean: TVaR = VaR + (E[X] - E[min(X, VaR)])/(1 - q)."""
+    """(VaR, TVaR) of a claim from its quantile and limited mean: TVaR = VaR + (E[X] - E[min(X, VaR)])/(1 - q)."""
     value = law.upper_quantile(np.array([1.0 - level]))
     excess = law.moment(1) - float(law.limited_mean(value)[0])
     return float(value[0]), float(value[0]) + excess / (1.0 - level)
@@ -213,7 +213,7 @@ class Lattice:
 
     @property
     def _values(self) -> Floats:
-        return self.step * np.arange(len(self.masses))
+        return np.asarray(self.step * np.arange(len(self.masses)), np.float64)
 
     @property
     def mean(self) -> float:

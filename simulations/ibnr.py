@@ -1,5 +1,6 @@
 """IBNR: point estimates of every method, analytic errors, and the bootstrap distribution of unpaid claims."""
 
+import itertools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,10 +62,7 @@ class BootstrapPlan:
         out = np.empty((scenarios, self.groups))
         edges = np.linspace(0, scenarios, max(1, threads) + 1).astype(int)
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            for future in [
-                pool.submit(self._fill, out[a:b], first + int(a))
-                for a, b in zip(edges, edges[1:], strict=False)
-            ]:
+            for future in [pool.submit(self._fill, out[a:b], first + int(a)) for a, b in itertools.pairwise(edges)]:
                 future.result()
         return out
 
@@ -74,9 +72,7 @@ class BootstrapPlan:
 
     def run(self, batch: Batch, threads: int = 1) -> Partial:
         """The batch's reserves in cents."""
-        reserves = np.rint(self.sample(batch.first_scenario, batch.scenarios, threads) * CENTS).astype(
-            np.int64
-        )
+        reserves = np.rint(self.sample(batch.first_scenario, batch.scenarios, threads) * CENTS).astype(np.int64)
         return Partial(batch, 0, reserves, np.zeros_like(reserves))
 
 
@@ -114,9 +110,7 @@ def estimate(
             raise SpecError("exposure", f"{len(exposure)} exposures for {triangle.size} origins")
         ratio, reserves["cape_cod"] = cape_cod(triangle, exposure)
         if scenario.apriori_ratio is not None:
-            reserves["bornhuetter_ferguson"] = bornhuetter_ferguson(
-                triangle, scenario.apriori_ratio * exposure
-            )
+            reserves["bornhuetter_ferguson"] = bornhuetter_ferguson(triangle, scenario.apriori_ratio * exposure)
     elif scenario.apriori_ratio is not None:
         raise SpecError("apriori_ratio", "needs an exposure column in the triangle file (exposure: NAME)")
     return reserves, ratio
@@ -129,9 +123,7 @@ def _analytic(triangle: Triangle) -> tuple[Mack | None, Mack | None]:
     return mack(triangle), merz_wuthrich(triangle)
 
 
-def finish(
-    scenario: IbnrScenario, triangle: Triangle, exposure: Floats | None, cents: NDArray[np.int64]
-) -> IbnrResult:
+def finish(scenario: IbnrScenario, triangle: Triangle, exposure: Floats | None, cents: NDArray[np.int64]) -> IbnrResult:
     """The result from bootstrap reserves [paths, origins] in cents."""
     reserves, ratio = estimate(scenario, triangle, exposure)
     sample = cents / CENTS

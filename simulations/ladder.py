@@ -1,10 +1,11 @@
 """Tables of compound Poisson totals at rates 64, 128, 256, ..: the collapse draws a total of any rate from a few.
 
 A compound Poisson law of rate r is the sum of independent ones whose rates add up to r. So a total of rate 64 n + r,
-r < 64, is one draw from the table of rate 64 2^j for each binary digit j of n, and a Poisson(r) number of single claims:
+r < 64, is one draw from the table of rate 64 2^j for each binary digit j of n, and a Poisson(r) number of claims:
 exact at any rate, and the work grows with the logarithm of the claims.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from simulations.severity import Empirical, Severity
 from simulations.tables import CENTS, SplitTables, split_tables, table_moments, table_of_quantiles
 
 Floats = NDArray[np.float64]
+Complexes = NDArray[np.complex128]
 BASE_RATE = 64.0
 LARGE_SHARE = 2.0**-8
 _RESOLVED = 1e-12
@@ -79,6 +81,11 @@ def small_points(law: Severity, threshold: float, above: float) -> Quadrature:
     return Quadrature(points, both / both.sum())
 
 
+def _compound(points: Quadrature, rate: float) -> Callable[[Floats], Complexes]:
+    """The characteristic function of a Poisson number of claims."""
+    return lambda t: np.exp(rate * (points.characteristic(t) - 1.0))
+
+
 def build_ladder(law: Severity, greatest_rate: float, deductible: float = np.inf) -> Ladder:
     """The ladder of a severity for expected counts up to `greatest_rate`.
 
@@ -88,9 +95,7 @@ def build_ladder(law: Severity, greatest_rate: float, deductible: float = np.inf
     threshold = min(float(law.upper_quantile(np.array([LARGE_SHARE]))[0]), deductible)
     split = split_tables(law, threshold)
     small_rate = greatest_rate * (1.0 - split.above)
-    count = (
-        max(0, int(np.ceil(np.log2(max(small_rate, 1.0) / BASE_RATE))) + 1) if small_rate >= BASE_RATE else 0
-    )
+    count = max(0, int(np.ceil(np.log2(max(small_rate, 1.0) / BASE_RATE))) + 1) if small_rate >= BASE_RATE else 0
     if count == 0 or split.above >= 1.0:
         return Ladder(split, np.zeros((0, ROWS, 2)))
     points = small_points(law, threshold, split.above)
@@ -100,7 +105,7 @@ def build_ladder(law: Severity, greatest_rate: float, deductible: float = np.inf
         rate = BASE_RATE * 2.0**j
         skewness = third / second**1.5 / np.sqrt(rate)
         total = invert(
-            lambda t, rate=rate: np.exp(rate * (points.characteristic(t) - 1.0)),
+            _compound(points, rate),
             rate * first,
             float(np.sqrt(rate * second)),
             float(skewness),

@@ -169,9 +169,7 @@ def compare(
         z = _z(gap, float(np.sqrt(level * (1 - level) / n)))
         checks.append(Check(target, "VaR", level, quantile.value, exact, z, limit))
         beyond = law.tvar(level)
-        checks.append(
-            Check(target, "TVaR", level, tail.value, beyond, _z(tail.value - beyond, tail.se), limit)
-        )
+        checks.append(Check(target, "TVaR", level, tail.value, beyond, _z(tail.value - beyond, tail.se), limit))
     return tuple(checks)
 
 

@@ -47,9 +47,7 @@ def build_member_law(laws: list[Severity], dispersion: Floats, attachment: float
     points = _SMALLEST
     while points <= _LARGEST:
         half = np.array([step * points / 2.0])
-        if all(
-            law.moment(1) - float(law.limited_mean(half)[0]) < _TAIL_TOLERANCE * law.moment(1) for law in laws
-        ):
+        if all(law.moment(1) - float(law.limited_mean(half)[0]) < _TAIL_TOLERANCE * law.moment(1) for law in laws):
             transforms = np.array([np.fft.rfft(_capped(law, step, points)) for law in laws])
             return MemberLaw(step, points, transforms, dispersion)
         points *= 2
@@ -74,7 +72,7 @@ class Points:
 
 
 def thinned(masses: Floats, step: float) -> Points:
-    """A lattice law as points: every lattice point to 128, then bins that grow by 2 percent, one ending at the attachment.
+    """A lattice law as points: every lattice point to 128, then bins growing by 2 percent, one ending at attachment.
 
     A bin becomes its mean; within a bin a cost in the same layer is linear, so means of layers are kept.
     """

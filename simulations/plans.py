@@ -1,5 +1,6 @@
 """The three ways to the same distribution as plans: plain arrays, and `run`, which turns a batch into cents."""
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,9 +75,7 @@ def _over_scenarios(batch: Batch, threads: int, work: Callable[[int, int], None]
         return
     edges = np.linspace(0, batch.scenarios, 4 * threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
-        futures = [
-            pool.submit(work, int(a), int(b - a)) for a, b in zip(edges, edges[1:], strict=False) if b > a
-        ]
+        futures = [pool.submit(work, int(a), int(b - a)) for a, b in itertools.pairwise(edges) if b > a]
         for future in futures:
             future.result()
 
@@ -197,8 +196,8 @@ class ClaimantsPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemberPlan:
-    """Method C. means [categories, members] in order of group; block_start [blocks + 1] and block_group [blocks] cut the
-    members into blocks of one group and at most `BLOCK` members. The rest: see `kernels.member.members`.
+    """Method C. means [categories, members] in order of group; block_start [blocks + 1] and block_group [blocks] cut
+    the members into blocks of one group and at most `BLOCK` members. The rest: see `kernels.member.members`.
     """
 
     shocks: Shocks
@@ -244,9 +243,7 @@ class MemberPlan:
         _over_scenarios(batch, threads, work)
         return Partial(batch, first_group, np.ascontiguousarray(gross.T), np.ascontiguousarray(ceded.T))
 
-    def _block(
-        self, gross: Integers, ceded: Integers, rates: Floats, block: int, first_scenario: int
-    ) -> None:
+    def _block(self, gross: Integers, ceded: Integers, rates: Floats, block: int, first_scenario: int) -> None:
         means = np.ascontiguousarray(self.means[:, self.block_start[block] : self.block_start[block + 1]])
         totals = means.sum(axis=1)
         thresholds = np.zeros((len(means), BLOCK), np.uint32)

@@ -29,13 +29,12 @@ from simulations.severity import Empirical, Gamma, Lognormal, Mixture, Pareto, S
 Losses = Callable[[str, str], Floats]
 RESERVE_STREAM = 1
 TOTAL = "total"
+_ONE_GROUP: tuple[str, ...] = ("all",)
 
 
 def no_files(file: str, column: str) -> Floats:
     """A reader for scenarios without empirical severities."""
-    raise SpecError(
-        "severity.file", f"{file!r} ({column}) cannot be read here: no reader of loss files was given"
-    )
+    raise SpecError("severity.file", f"{file!r} ({column}) cannot be read here: no reader of loss files was given")
 
 
 def severity_of(spec: object, read: Losses) -> Severity:
@@ -132,9 +131,7 @@ class Pool:
 
 def _category_means(category: Category, i: int, portfolio: Portfolio, base: Floats | float) -> Floats | float:
     path = f"categories.{i}.frequency.rate"
-    return (
-        _values(portfolio, category.frequency.rate, path) * base * ((1.0 + category.trend) * category.season)
-    )
+    return _values(portfolio, category.frequency.rate, path) * base * ((1.0 + category.trend) * category.season)
 
 
 def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) -> Pool:
@@ -148,7 +145,7 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
     for i, category in enumerate(scenario.categories):
         means[i] = _category_means(category, i, portfolio, base)
     if scenario.group_by is None:
-        groups, names = np.zeros(portfolio.size, np.int32), ("all",)
+        groups, names = np.zeros(portfolio.size, np.int32), _ONE_GROUP
     else:
         labels = portfolio.labels(scenario.group_by, "group_by")
         if TOTAL in labels.names:
@@ -161,14 +158,9 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
         try:
             laws.append(severity_of(category.severity, read))
         except SpecError as error:
-            raise SpecError(
-                f"categories.{i}.{error.path}", str(error).removeprefix(f"{error.path}: ")
-            ) from error
+            raise SpecError(f"categories.{i}.{error.path}", str(error).removeprefix(f"{error.path}: ")) from error
     dispersion = np.array(
-        [
-            c.frequency.dispersion if isinstance(c.frequency, NegativeBinomialSpec) else 0.0
-            for c in scenario.categories
-        ]
+        [c.frequency.dispersion if isinstance(c.frequency, NegativeBinomialSpec) else 0.0 for c in scenario.categories]
     )
     layer = np.array(
         [

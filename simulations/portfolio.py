@@ -15,7 +15,7 @@ SYNTHETIC_MARKETS = 50
 _AGE_BANDS = 10
 _SEXES = 2
 _TIERS = 2
-# Relative use of inpatient care and of drugs by age band (0-9, .., 90+), the shape of a commercial and senior population.
+# Relative use of inpatient care and drugs by age band (0-9, .., 90+), the shape of a commercial and senior population.
 _IP_BY_AGE = (0.45, 0.35, 0.70, 0.80, 0.75, 1.00, 1.45, 2.10, 3.00, 3.90)
 _RX_BY_AGE = (0.25, 0.35, 0.50, 0.65, 0.90, 1.25, 1.70, 2.10, 2.30, 2.30)
 
@@ -51,9 +51,7 @@ class Portfolio:
         low = column.min(initial=np.inf)
         if not (low >= least and column.max(initial=-np.inf) < np.inf):
             row = int(np.flatnonzero(~(np.isfinite(column) & (column >= least)))[0])
-            raise SpecError(
-                path, f"column {name!r} of {self.source}, row {row + 1}: {column[row]} is not >= {least}"
-            )
+            raise SpecError(path, f"column {name!r} of {self.source}, row {row + 1}: {column[row]} is not >= {least}")
         return column
 
     def labels(self, name: str, path: str) -> Labels:
@@ -77,7 +75,7 @@ def synthetic(members: int, seed: int) -> Portfolio:
     """A portfolio of 40 rating classes (age band, sex, morbidity tier) in 50 markets of unequal size.
 
     Columns: market, age_band, sex, exposure (member-years, 1), risk_score (mean near 1), ip_rate (inpatient claims a
-    member-year, mean near 0.06), op_rate (outpatient facility claims, mean near 0.9), rx_rate (pharmacy claims, near 9).
+    member-year, mean near 0.06), op_rate (outpatient facility claims, mean near 0.9), rx_rate (fills, near 9).
     The same (members, seed) gives the same members.
     """
     groups = np.empty(members, np.int32)
@@ -93,9 +91,7 @@ def synthetic(members: int, seed: int) -> Portfolio:
     score = 0.5 * (ip / 0.06 + rx / 9.0)
     columns: dict[str, Column] = {
         "market": Labels(groups, tuple(f"market-{m + 1:02d}" for m in range(SYNTHETIC_MARKETS))),
-        "age_band": Labels(
-            (classes // 4).astype(np.int32), tuple(f"{10 * a}-{10 * a + 9}" for a in range(10))
-        ),
+        "age_band": Labels((classes // 4).astype(np.int32), tuple(f"{10 * a}-{10 * a + 9}" for a in range(10))),
         "sex": Labels((classes // 2 % 2).astype(np.int32), ("female", "male")),
         "exposure": np.ones(members),
         "risk_score": score[classes],

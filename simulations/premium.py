@@ -66,9 +66,7 @@ def check_terms(terms: PremiumTerms) -> None:
             f"{max(adult)} to {min(adult)} is above 3:1 for adults: 45 CFR 147.102(a)(1)(iii)",
         )
     if terms.tobacco_factor > _TOBACCO_LIMIT:
-        raise SpecError(
-            "premium.tobacco_factor", f"{terms.tobacco_factor} is above 1.5: 45 CFR 147.102(a)(1)(iv)"
-        )
+        raise SpecError("premium.tobacco_factor", f"{terms.tobacco_factor} is above 1.5: 45 CFR 147.102(a)(1)(iv)")
 
 
 def _mapped(portfolio: Portfolio, column: str, factors: Mapping[str, float], path: str) -> Floats:
@@ -144,12 +142,10 @@ def rebates(claims: Floats, premium: float, life_years: float, terms: PremiumTer
 
 
 def finish(pool: Pool, portfolio: Portfolio, terms: PremiumTerms, paths: Paths) -> PremiumResult:
-    """Premium measures from simulated paths after all covers; rebates are of gross incurred claims, as the rule has it."""
+    """Premium measures from simulated paths after all covers; rebates are of gross incurred claims by rule."""
     scenario = pool.scenario
     exposure: Floats | float = (
-        portfolio.number(scenario.exposure, "exposure")
-        if isinstance(scenario.exposure, str)
-        else scenario.exposure
+        portfolio.number(scenario.exposure, "exposure") if isinstance(scenario.exposure, str) else scenario.exposure
     )
     charged = premiums(terms, portfolio, exposure)
     codes = pool.exposure.groups

@@ -78,12 +78,7 @@ class ReserveResult:
     @property
     def passed(self) -> bool:
         """True where the pool's numbers are within 3 standard errors of the exact ones, and the groups' as a family."""
-        return all(
-            check.passed
-            for parts in self.exact.values()
-            for exact in parts.values()
-            for check in exact.checks
-        )
+        return all(check.passed for parts in self.exact.values() for exact in parts.values() for check in exact.checks)
 
 
 def batches(pool: Pool, chosen: Plan, scenarios_each: int | None = None) -> list[Batch]:
@@ -217,7 +212,7 @@ def _before_pool_cover(pool: Pool, twin: Twins | None) -> Distribution | None:
 
 
 def _laws(pool: Pool, twin: Twins, groups: NDArray[np.bool_], whole: bool) -> dict[str, Distribution]:
-    """The exact laws that exist for the groups: gross always, net and ceded where no pool cover or one that maps them."""
+    """The exact laws that exist for the groups: gross always, net and ceded where no pool cover or one that maps."""
     found: dict[str, Distribution | None] = {"gross": twin.cost(groups)}
     per_claim = bool(np.any(pool.layer[:, 0] >= 0))
     specific = pool.specific[0] >= 0
@@ -274,9 +269,7 @@ def _beside(target: str, sample: Floats, measures: Measures, law: Distribution, 
     # the supremum over the steps of the sample; at an atom of the law its own step is no distance
     upper = np.arange(1, n + 1) / n
     below = law.cdf(x - 1e-9 * law.sd)
-    distance = float(
-        max(np.max(below - np.arange(n) / n), np.max(upper[_last(x)] - cumulative[_last(x)]), 0.0)
-    )
+    distance = float(max(np.max(below - np.arange(n) / n), np.max(upper[_last(x)] - cumulative[_last(x)]), 0.0))
     return Exact(
         law.mean,
         law.sd,

@@ -131,7 +131,7 @@ class QuotaShare(_Strict):
 
 
 class AggregateCover(_Strict):
-    """Cedes coinsurance x what the pool's remaining cost exceeds attachment_ratio x its expected value by, to a limit."""
+    """Cedes coinsurance x what the remaining cost exceeds attachment_ratio x its expected value by, up to a limit."""
 
     attachment_ratio: Positive
     limit: Positive | None = None
@@ -206,9 +206,7 @@ class PoolScenario(_Job):
         for i, shock in enumerate(self.shocks):
             for name in shock.categories:
                 if name not in names:
-                    raise ValueError(
-                        f"shocks.{i}.categories names {name!r}, which is no category; they are {names}"
-                    )
+                    raise ValueError(f"shocks.{i}.categories names {name!r}, which is no category; they are {names}")
         return self
 
 
@@ -257,7 +255,7 @@ class TriangleColumns(_Strict):
 
 
 class IbnrScenario(_Job):
-    """Unpaid claims from a triangle file (origin, development, value) or claims lines (service and paid date, amount)."""
+    """Unpaid claims from a triangle file (origin, development, value) or claims (service and paid date, amount)."""
 
     kind: Literal["ibnr"]
     triangle: str | None = None

@@ -128,9 +128,7 @@ class Pareto:
         return np.asarray((1.0 + np.asarray(x) / self.theta) ** -self.alpha)
 
     def limited_mean(self, x: Floats) -> Floats:
-        return np.asarray(
-            self.moment(1) * -np.expm1((1.0 - self.alpha) * np.log1p(np.asarray(x) / self.theta))
-        )
+        return np.asarray(self.moment(1) * -np.expm1((1.0 - self.alpha) * np.log1p(np.asarray(x) / self.theta)))
 
     def quantile(self, p: Floats) -> Floats:
         return np.asarray(self.theta * np.expm1(-np.log1p(-np.asarray(p)) / self.alpha))
@@ -157,9 +155,7 @@ class Weibull:
 
     def limited_mean(self, x: Floats) -> Floats:
         tail = self.survival(x)
-        below = self.moment(1) * special.gammainc(
-            1.0 + 1.0 / self.shape, (np.asarray(x) / self.scale) ** self.shape
-        )
+        below = self.moment(1) * special.gammainc(1.0 + 1.0 / self.shape, (np.asarray(x) / self.scale) ** self.shape)
         return np.asarray(below + np.where(tail > 0, x, 0.0) * tail)
 
     def quantile(self, p: Floats) -> Floats:
@@ -179,9 +175,7 @@ class Empirical:
     def __post_init__(self) -> None:
         losses = np.sort(np.asarray(self.losses, float))
         if len(losses) == 0 or not np.all(np.isfinite(losses)) or losses[0] < 0:
-            raise SpecError(
-                "severity.file", "empirical losses must be finite, not negative, and at least one"
-            )
+            raise SpecError("severity.file", "empirical losses must be finite, not negative, and at least one")
         object.__setattr__(self, "losses", losses)
         object.__setattr__(self, "_sums", np.concatenate([[0.0], np.cumsum(losses)]))
 
@@ -228,9 +222,7 @@ class Mixture:
         return np.asarray(sum(w * part.survival(x) for w, part in zip(self.weights, self.parts, strict=True)))
 
     def limited_mean(self, x: Floats) -> Floats:
-        return np.asarray(
-            sum(w * part.limited_mean(x) for w, part in zip(self.weights, self.parts, strict=True))
-        )
+        return np.asarray(sum(w * part.limited_mean(x) for w, part in zip(self.weights, self.parts, strict=True)))
 
     def _cdf(self, x: Floats) -> Floats:
         return 1.0 - self.survival(x)

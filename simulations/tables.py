@@ -30,7 +30,7 @@ def _rows(first: Floats, second: Floats) -> Floats:
 
 
 def _finish(lower: Floats, upper: Floats) -> Floats:
-    """Both sides in the kernel's order. In the upper half a larger position is a smaller amount: width turns negative."""
+    """Both sides in the kernel's order. In the upper half a larger position is a smaller amount: negative width."""
     turned = np.stack([upper[:, 0] + upper[:, 1], -upper[:, 1]], axis=1)
     table = np.concatenate([lower, turned])
     table[:, 0] = np.clip(table[:, 0], 0.0, MAX_CENTS)
@@ -116,18 +116,14 @@ def split_tables(law: Severity, threshold: float) -> SplitTables:
 
     def at_survival(s: Floats) -> Floats:
         middle = s > 0.5
-        return np.where(
-            middle, law.quantile(np.where(middle, 1.0 - s, 0.5)), law.upper_quantile(np.minimum(s, 0.5))
-        )
+        return np.where(middle, law.quantile(np.where(middle, 1.0 - s, 0.5)), law.upper_quantile(np.minimum(s, 0.5)))
 
     small = table_of_quantiles(
         lambda p: law.quantile(p * below), lambda p: np.minimum(at_survival(above + p * below), threshold)
     )
     if above <= 0.0:
         return SplitTables(threshold, 0.0, small, small)
-    large = table_of_quantiles(
-        lambda p: at_survival(above * (1.0 - p)), lambda p: law.upper_quantile(p * above)
-    )
+    large = table_of_quantiles(lambda p: at_survival(above * (1.0 - p)), lambda p: law.upper_quantile(p * above))
     return SplitTables(threshold, above, small, large)
 
 

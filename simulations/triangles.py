@@ -24,9 +24,7 @@ class Triangle:
     def __post_init__(self) -> None:
         rows, columns = self.cumulative.shape
         if rows != columns or rows < 2:
-            raise SpecError(
-                "triangle", f"{rows} origins by {columns} developments: a square of at least 2 is needed"
-            )
+            raise SpecError("triangle", f"{rows} origins by {columns} developments: a square of at least 2 is needed")
         known = self.known
         if np.isnan(self.cumulative[known]).any():
             i, j = np.argwhere(known & np.isnan(self.cumulative))[0]
@@ -111,7 +109,7 @@ def cape_cod(triangle: Triangle, exposure: Floats, recent: int | None = None) ->
 
 
 def link_variances(triangle: Triangle, factors: Floats) -> Floats:
-    """Mack's sigma^2 [n - 1]; the last by his rule min(s_{n-2}^2 / s_{n-3}, s_{n-3}, s_{n-2}) (variances throughout)."""
+    """Mack's sigma^2 [n - 1]; the last by his rule min(s_{n-2}^2 / s_{n-3}, s_{n-3}, s_{n-2}), all variances."""
     c = triangle.cumulative
     n = triangle.size
     out = np.zeros(n - 1)
@@ -140,7 +138,7 @@ class Mack:
 
 
 def mack(triangle: Triangle) -> Mack:
-    """Distribution-free standard errors. Source: Mack, ASTIN Bulletin 23 (1993), 213-225, theorem 3 and its corollary."""
+    """Distribution-free standard errors. Source: Mack, ASTIN Bulletin 23 (1993), 213-225, theorem 3, corollary."""
     fit = chain_ladder(triangle)
     n = triangle.size
     f, s2 = fit.factors, link_variances(triangle, fit.factors)

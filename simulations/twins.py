@@ -64,7 +64,7 @@ def _factor(kind: int, cv: float, y: Floats) -> Floats:
         shape = cv**-2.0
         lower = special.gammaincinv(shape, special.ndtr(y)) / shape
         upper = special.gammainccinv(shape, special.ndtr(-y)) / shape
-        return np.where(y < 0, lower, upper)
+        return np.asarray(np.where(y < 0, lower, upper), np.float64)
     sigma = np.sqrt(np.log1p(cv**2))
     return np.asarray(np.exp(sigma * y - sigma**2 / 2))
 
@@ -84,11 +84,7 @@ class Twins:
             return self.points
         out = []
         for points, (deductible, limit) in zip(self.points, self.pool.layer / CENTS, strict=True):
-            taken = (
-                np.clip(points.points - deductible, 0.0, limit)
-                if deductible >= 0
-                else np.zeros(len(points.points))
-            )
+            taken = np.clip(points.points - deductible, 0.0, limit) if deductible >= 0 else np.zeros(len(points.points))
             out.append(Quadrature(taken if part == "ceded" else points.points - taken, points.weights))
         return out
 
@@ -106,10 +102,7 @@ class Twins:
         used = means > 0
         # claims of which this part keeps nothing are no claims: the mass at zero counts those that are
         rate = float(
-            sum(
-                m * p.weights[p.points > 0].sum()
-                for m, p in zip(means[used], np.array(points)[used], strict=True)
-            )
+            sum(m * p.weights[p.points > 0].sum() for m, p in zip(means[used], np.array(points)[used], strict=True))
         )
         if np.exp(-rate) > _ATOM:
             return self._lattice(exponent, mean, sd, skewness) if part == "gross" else None
@@ -119,9 +112,7 @@ class Twins:
 
         return invert(characteristic, mean, sd, skewness)
 
-    def _mixed(
-        self, exponent: Callable[[Floats, list[Complexes]], Complexes], parts: list[Complexes]
-    ) -> Complexes:
+    def _mixed(self, exponent: Callable[[Floats, list[Complexes]], Complexes], parts: list[Complexes]) -> Complexes:
         total = np.zeros(len(parts[0]), complex)
         for rates, weight in zip(self.grid.rates, self.grid.weights, strict=True):
             total += weight * np.exp(exponent(rates, parts))
@@ -245,9 +236,7 @@ class _NetLaws:
         if variance <= 0:
             return None
         sd = float(np.sqrt(variance))
-        third_central = float(
-            self.weights @ third + 3 * (self.weights @ (gap * second)) + self.weights @ gap**3
-        )
+        third_central = float(self.weights @ third + 3 * (self.weights @ (gap * second)) + self.weights @ gap**3)
 
         def characteristic(t: Floats) -> Complexes:
             exponent = np.zeros((len(self.nodes), len(t)), complex)

@@ -86,5 +86,5 @@ def synthetic_codes(
     for i in range(len(groups)):
         a, b, _, _ = philox(np.uint64(i & 0xFFFFFFFF), np.uint64(i >> 32), np.uint64(0), np.uint64(0), k0, k1)
         u = (float(a) + 0.5) / 4294967296.0 * total
-        groups[i] = min(np.searchsorted(edges, u), markets - 1)
+        groups[i] = min(int(np.searchsorted(edges, u)), markets - 1)
         classes[i] = np.int32((b * np.uint64(kinds)) >> np.uint64(32))

@@ -71,7 +71,7 @@ def _claimant_costs(
             amount = to_cents(first + weight * (second - first))
             gross += amount
             ceded += excess(amount, attachment, limit, ppm)
-        part += 1
+        part += 1  # noqa: SIM113 -- a kernel's counter
     return gross, ceded
 
 

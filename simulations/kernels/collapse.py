@@ -133,10 +133,8 @@ def collapse(
                 )
                 left = mean * (1.0 - above[q])
                 if ladder_start[q + 1] > ladder_start[q]:
-                    steps = int(math.floor(left / BASE_RATE))
-                    total += ladder_total(
-                        steps, ladder[ladder_start[q] : ladder_start[q + 1]], cell, scenario, k0, k1
-                    )
+                    steps = math.floor(left / BASE_RATE)
+                    total += ladder_total(steps, ladder[ladder_start[q] : ladder_start[q + 1]], cell, scenario, k0, k1)
                     left -= BASE_RATE * steps
                 n = poisson(left, 0, cell, scenario, COUNT, k0, k1)
                 rest, _ = claims_total(

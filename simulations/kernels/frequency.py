@@ -31,9 +31,7 @@ def poisson_log_mass(k: float, mean: float) -> float:
 
 
 @njit(cache=True)
-def poisson(
-    mean: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64
-) -> int:
+def poisson(mean: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64) -> int:
     """A Poisson variate of the given mean (0 <= mean < 1e15); 0 where the mean is 0.
 
     Sequential inversion below 12, above it the transformed rejection PTRS.
@@ -70,9 +68,7 @@ def poisson(
 
 
 @njit(cache=True)
-def binomial(
-    n: int, p: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64
-) -> int:
+def binomial(n: int, p: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64) -> int:
     """A binomial variate: successes in n trials of probability p.
 
     Sequential inversion where n min(p, 1 - p) is below 12, above it the transformed rejection BTRS.

@@ -71,9 +71,7 @@ def fill_words(
 @njit(cache=True)
 def word(slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64) -> np.uint64:
     """The 32-bit word of one slot."""
-    a, b, c, d = philox(
-        np.uint64(slot >> 2), np.uint64(cell), np.uint64(scenario), np.uint64(purpose), k0, k1
-    )
+    a, b, c, d = philox(np.uint64(slot >> 2), np.uint64(cell), np.uint64(scenario), np.uint64(purpose), k0, k1)
     lane = slot & 3
     if lane == 0:
         return a
@@ -150,9 +148,7 @@ def normal_quantile(p: float) -> float:
 
 
 @njit(cache=True)
-def gamma(
-    shape: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64
-) -> float:
+def gamma(shape: float, slot: int, cell: int, scenario: int, purpose: int, k0: np.uint64, k1: np.uint64) -> float:
     """A gamma variate of the given shape (> 0) and scale 1.
 
     Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), 363-372;

@@ -36,9 +36,7 @@ _STEP32 = 1.0 / 4294967296.0
 def lookup(side: np.uint64, position: float, table: NDArray[np.float64]) -> float:
     """The value at tail position `position` (p x 2^32, in (0, 2^31)) of the given side."""
     bits = np.float64(position).view(np.int64)
-    row = np.uint64(
-        (bits >> _SHIFT) - _OFFSET + np.int64(side) * SIDE
-    )  # unsigned: no wrap-around test in the loop
+    row = np.uint64((bits >> _SHIFT) - _OFFSET + np.int64(side) * SIDE)  # unsigned: no wrap-around test in the loop
     fraction = float(bits & _FRACTION) * _SCALE
     return float(table[row, 0] + table[row, 1] * fraction)
 
