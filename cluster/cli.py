@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cluster.commands import demo, docs, events, hcc, models, stack
+from cluster.commands import demo, docs, events, hcc, models, simulate, stack
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(stack.down)
 app.command()(stack.migrate)
 app.command()(events.replay)
 app.add_typer(events.score, name="score")
+app.command()(simulate.simulate)
 app.add_typer(hcc.hcc, name="hcc")
 app.add_typer(models.predict, name="predict")
 app.add_typer(models.train, name="train")

@@ -1,0 +1,149 @@
+"""`vitanexus simulate`: reserve, premium and IBNR distributions from a scenario file."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cluster.commands.stack import DEFAULT
+
+if TYPE_CHECKING:
+    from cluster.simulation.job import Outcome
+    from simulations.reserve import Runner
+    from simulations.scenario import Scenario
+
+_console = Console(highlight=False)
+
+
+def simulate(
+    scenario: Annotated[Path, typer.Argument(help="YAML file; configs/scenarios/ has one of each kind")],
+    paths: Annotated[int | None, typer.Option(help="number of scenarios, in place of the file's")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed, in place of the file's")] = None,
+    workers: Annotated[int, typer.Option(help="Ray workers; 0 runs in this process on all cores", min=0)] = 0,
+    address: Annotated[str, typer.Option(help="Ray cluster; empty starts one here for --workers")] = "",
+    out: Annotated[Path, typer.Option(help="folder for results; an unfinished job there is resumed")] = Path("out"),
+    keep_paths: Annotated[bool, typer.Option("--keep-paths", help="also write every scenario's costs")] = False,
+    store: Annotated[bool, typer.Option("--store", help="write run and measures to PostgreSQL")] = False,
+    check: Annotated[bool, typer.Option("--check", help="only validate; say method, cost and memory")] = False,
+) -> None:
+    """Simulate a scenario: result.json, manifest.json, report.html and plots.
+
+    The same bits on any number of workers. Exit code 2 where the simulation disagrees with its exact twin.
+    Example: vitanexus simulate configs/scenarios/reserve.yaml --out out
+    """
+    from cluster.bootstrap import connect
+    from cluster.simulation import job, report
+    from cluster.simulation.files import Inputs, read_scenario
+
+    changes = {name: value for name, value in (("paths", paths), ("seed", seed)) if value is not None}
+    spec, document = read_scenario(scenario, changes)
+    inputs = Inputs(scenario.parent, os.environ.get("VITANEXUS_POSTGRES_URL", ""))
+    if check:
+        _check(spec, inputs)
+        return
+    url = connect(DEFAULT).postgres if store else ""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with _runner(workers, address) as runner, Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("batches", total=None)
+        kept = job.Checkpointed(
+            runner, out / "checkpoint", document, lambda done, of: progress.update(task, completed=done, total=of)
+        )
+        outcome = job.run(spec, document, inputs, kept)
+    job.write(outcome, out, keep_paths)
+    page = report.write(outcome, out)
+    kept.clear()
+    if store:
+        _store(outcome, document, url)
+    if kept.resumed:
+        typer.echo(f"{kept.resumed} batches were taken from the checkpoint of an earlier run")
+    _show(outcome)
+    typer.echo(f"{page}")
+    if outcome.agrees is False:
+        raise typer.Exit(2)
+
+
+def _check(spec: "Scenario", inputs: Any) -> None:
+    from simulations.choose import choose
+    from simulations.pool import join
+    from simulations.scenario import IbnrScenario
+
+    if isinstance(spec, IbnrScenario):
+        triangle, _ = inputs.triangle(spec)
+        typer.echo(f"valid: {triangle.size} origins, {spec.paths:,} resamples")
+        return
+    pool = join(spec, inputs.portfolio(spec), inputs.losses)
+    choice = choose(pool)
+    typer.echo(f"valid: {len(pool.exposure.groups):,} members in {len(pool.names)} groups")
+    typer.echo(f"method {choice.method}: {choice.why}")
+    for option in choice.options:
+        state = f"no: {option.refusal}" if option.refusal else f"about {option.seconds:.3g} core-seconds"
+        typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
+
+
+@contextlib.contextmanager
+def _runner(workers: int, address: str) -> Iterator["Runner"]:
+    if not workers and not address:
+        from simulations.reserve import here
+
+        yield here(len(os.sched_getaffinity(0)))
+        return
+    import tempfile
+
+    from cluster.stack import ray_environment
+
+    with tempfile.TemporaryDirectory(prefix="vitanexus-simulate-") as folder:
+        if not address:
+            ray_environment.prepare(Path(folder))
+        import ray
+
+        here_only = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here_only)
+        from actors.simulation import RayRunner
+
+        try:
+            yield RayRunner(workers or int(ray.cluster_resources().get("CPU", 1)))
+        finally:
+            ray.shutdown()
+
+
+def _store(outcome: "Outcome", document: dict[str, Any], url: str) -> None:
+    import datetime as dt
+    from importlib import metadata
+
+    from cluster.simulation.job import rows
+    from engine.storage.queries import Queries
+
+    queries = Queries(url, pool_size=1)
+    result = outcome.result
+    finished = dt.datetime.fromisoformat(outcome.manifest["finished"])
+    row = {"run_id": result["run"], "kind": result["kind"], "spec": document, "seed": result["seed"]}
+    times = {"started_at": finished - dt.timedelta(seconds=outcome.manifest["seconds"]), "finished_at": finished}
+    engine = {"scenarios": result["paths"], "engine_version": metadata.version("vitanexus")}
+    queries.insert("simulation_runs", row | times | engine)
+    for measured in rows(outcome):
+        queries.insert("simulation_results", measured)
+    queries.close()
+
+
+def _show(outcome: "Outcome") -> None:
+    result = outcome.result
+    part = "unpaid" if result["kind"] == "ibnr" else "net"
+    whole = result["groups"]["total"][part]
+    table = Table(
+        "measure", "dollars", "error", title=f"{result['kind']}: {part} cost of {result['paths']:,} scenarios"
+    )
+    table.add_row("mean", f"{whole['mean']:,.0f}", f"se {whole['mean_se']:,.0f}")
+    for quantile, tail in zip(whole["quantiles"], whole["tvar"], strict=True):
+        span = f"{quantile['lower']:,.0f} to {quantile['upper']:,.0f}"
+        table.add_row(f"VaR {quantile['level']:.1%}", f"{quantile['value']:,.0f}", span)
+        table.add_row(f"TVaR {tail['level']:.1%}", f"{tail['value']:,.0f}", f"se {tail['se']:,.0f}")
+    _console.print(table)
+    _console.print(f"method {result['method']}: {result['why_method']}")
+    if part == "net":
+        _console.print(f"formula reserve {result['reserve']['formula']:,.0f}; exact twin: {result['exact']['verdict']}")

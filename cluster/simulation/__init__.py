@@ -1,0 +1,1 @@
+"""Simulation jobs: scenario files in, results, manifests and reports out."""
