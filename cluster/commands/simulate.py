@@ -37,7 +37,6 @@ def simulate(
     The same bits on any number of workers. Exit code 2 where the simulation disagrees with its exact twin.
     Example: vitanexus simulate configs/scenarios/reserve.yaml --out out
     """
-    from cluster.bootstrap import connect
     from cluster.simulation import job, report
     from cluster.simulation.files import Inputs, read_scenario
 
@@ -47,7 +46,6 @@ def simulate(
     if check:
         _check(spec, inputs)
         return
-    url = connect(DEFAULT).postgres if store else ""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with _runner(workers, address) as runner, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("batches", total=None)
@@ -59,7 +57,7 @@ def simulate(
     page = report.write(outcome, out)
     kept.clear()
     if store:
-        _store(outcome, document, url)
+        _store(outcome, document)
     if kept.resumed:
         typer.echo(f"{kept.resumed} batches were taken from the checkpoint of an earlier run")
     _show(outcome)
@@ -112,14 +110,15 @@ def _runner(workers: int, address: str) -> Iterator["Runner"]:
             ray.shutdown()
 
 
-def _store(outcome: "Outcome", document: dict[str, Any], url: str) -> None:
+def _store(outcome: "Outcome", document: dict[str, Any]) -> None:
     import datetime as dt
     from importlib import metadata
 
+    from cluster.bootstrap import connect
     from cluster.simulation.job import rows
     from engine.storage.queries import Queries
 
-    queries = Queries(url, pool_size=1)
+    queries = Queries(connect(DEFAULT).postgres, pool_size=1)
     result = outcome.result
     finished = dt.datetime.fromisoformat(outcome.manifest["finished"])
     row = {"run_id": result["run"], "kind": result["kind"], "spec": document, "seed": result["seed"]}

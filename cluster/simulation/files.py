@@ -135,8 +135,8 @@ def _numbers(table: pa.Table, name: str, field: str) -> Floats:
 
 def _from_cells(scenario: IbnrScenario, table: pa.Table) -> tuple[Triangle, Floats | None]:
     names = scenario.columns
-    origin, development = (_numbers(table, name, f"columns.{key}") for key, name in
-                           (("origin", names.origin), ("development", names.development)))  # fmt: skip
+    origin = _numbers(table, names.origin, "columns.origin")
+    development = _numbers(table, names.development, "columns.development")
     value = _numbers(table, names.value, "columns.value")
     origins, row = np.unique(origin, return_inverse=True)
     developments, column = np.unique(development, return_inverse=True)
@@ -158,8 +158,8 @@ def _from_cells(scenario: IbnrScenario, table: pa.Table) -> tuple[Triangle, Floa
 def _from_claims(scenario: IbnrScenario, table: pa.Table) -> Triangle:
     """Paid amounts by period of service and lag to payment, up to the last period paid in (or `as_of`)."""
     names, unit = scenario.columns, "M8[M]" if scenario.grain == "monthly" else "M8[Y]"
-    service, paid = (_periods(table, name, field, unit) for field, name in
-                     (("columns.service_date", names.service_date), ("columns.paid_date", names.paid_date)))  # fmt: skip
+    service = _periods(table, names.service_date, "columns.service_date", unit)
+    paid = _periods(table, names.paid_date, "columns.paid_date", unit)
     amount = _numbers(table, names.amount or "amount", "columns.amount")
     if (paid < service).any():
         row = int(np.flatnonzero(paid < service)[0])

@@ -20,7 +20,6 @@ from cluster.simulation.files import Inputs
 from simulations import ibnr, premium, reserve
 from simulations.batch import Batch, Partial, Paths, cut
 from simulations.errors import CancelledError
-from simulations.measures import Measures
 from simulations.plans import Plan
 from simulations.pool import TOTAL, join
 from simulations.scenario import IbnrScenario, PremiumScenario, Scenario
@@ -52,9 +51,8 @@ class Checkpointed:
         """The batches' results, those kept first."""
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = [batch for batch in work if self._path(batch).is_file()]
-        self.resumed, done = len(kept), 0
-        for partial in self._all(chosen, work, kept):
-            done += 1
+        self.resumed = len(kept)
+        for done, partial in enumerate(self._all(chosen, work, kept), 1):
             self._progress(done, len(work))
             yield partial
 
@@ -133,10 +131,6 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _measures(measures: Measures) -> dict[str, Any]:
-    return _plain(measures)  # type: ignore[no-any-return]
-
-
 def _reserve_document(result: reserve.ReserveResult) -> dict[str, Any]:
     exact: dict[str, Any] = {
         name: {
@@ -156,7 +150,7 @@ def _reserve_document(result: reserve.ReserveResult) -> dict[str, Any]:
     return {
         "method": result.choice.method,
         "why_method": result.choice.why,
-        "groups": {name: {part: _measures(m) for part, m in parts.items()} for name, parts in result.measures.items()},
+        "groups": {name: {part: _plain(m) for part, m in parts.items()} for name, parts in result.measures.items()},
         "exact": exact,
         "reserve": {"formula": result.formula, "simulated": [_plain(level) for level in result.simulated]},
         "co_tvar": [_plain(share) for share in result.shares],
@@ -169,7 +163,7 @@ def _ibnr_document(result: ibnr.IbnrResult) -> dict[str, Any]:
     return {
         "method": "over-dispersed Poisson bootstrap",
         "why_method": "resampled residuals with process variance, refitted by chain ladder",
-        "groups": {name: {"unpaid": _measures(m)} for name, m in result.measures.items()},
+        "groups": {name: {"unpaid": _plain(m)} for name, m in result.measures.items()},
         "origins": list(result.triangle.origins),
         "reserves": {name: _plain(reserves) for name, reserves in result.reserves.items()},
         "factors": _plain(result.ladder.factors),

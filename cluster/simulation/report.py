@@ -22,7 +22,8 @@ Floats = NDArray[np.float64]
 _INK, _SECOND, _GRID = "#1f4e79", "#c55a11", "#d9d9d9"
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}"
+    "table{border-collapse:collapse;margin:1em 0}"
+    "td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}img{max-width:100%}.fail{color:#b00}"
 )
 
@@ -65,6 +66,7 @@ def _axes(title: str, x: str, y: str) -> tuple["Figure", Any]:
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
@@ -76,7 +78,9 @@ def _distribution(sample: Floats, levels: list[dict[str, float]], part: str) -> 
     for i, quantile in enumerate(levels):
         at = quantile["value"] / 1e6
         axes.axvline(at, color=_SECOND, linewidth=1)
-        axes.annotate(f"{quantile['level']:.1%}", (at, top * (0.98 - 0.08 * (i % 3))), fontsize=8, color=_SECOND)
+        place = (at, top * (0.96 - 0.08 * (i % 3)))
+        label = f"{quantile['level']:.1%}"
+        axes.annotate(label, place, (3, 0), textcoords="offset points", fontsize=8, color=_SECOND)
     return figure
 
 
@@ -158,9 +162,13 @@ def _measures_table(parts: dict[str, Any]) -> str:
 
 
 def _reserve(reserve: dict[str, Any]) -> str:
-    rows = [["formula", f"{reserve['formula']:,.0f}", ""]]
-    for level in reserve["simulated"]:
-        rows.append([f"simulated, {level['level']:.1%}", f"{level['quantile']:,.0f}", f"{level['tvar']:,.0f}"])
+    rows = [
+        ["formula", f"{reserve['formula']:,.0f}", ""],
+        *(
+            [f"simulated, {level['level']:.1%}", f"{level['quantile']:,.0f}", f"{level['tvar']:,.0f}"]
+            for level in reserve["simulated"]
+        ),
+    ]
     return "<h2>Reserve beyond the mean in premium</h2>" + _table(["", "VaR less mean", "TVaR less mean"], rows)
 
 
