@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 BASE_RATE = 64.0
 LARGE_SHARE = 2.0**-8
+LEAST_SHARE = 2.0**-14
+LARGE_CLAIMS = 256.0
 _RESOLVED = 1e-12
 
 
@@ -90,9 +92,11 @@ def build_ladder(law: Severity, greatest_rate: float, deductible: float = np.inf
     """The ladder of a severity for expected counts up to `greatest_rate`.
 
     Claims above the threshold, one in 256 or those above a per-claim `deductible` (dollars) if that is lower, are left
-    out of the tables: they are drawn one by one, so no transform has to carry their tail.
+    out of the tables: they are drawn one by one, so no transform has to carry their tail. Where that would be more than
+    256 claims the share falls, to one in 16,384: a transform at a high rate carries more of the tail.
     """
-    threshold = min(float(law.upper_quantile(np.array([LARGE_SHARE]))[0]), deductible)
+    share = min(LARGE_SHARE, max(LEAST_SHARE, LARGE_CLAIMS / max(greatest_rate, 1.0)))
+    threshold = min(float(law.upper_quantile(np.array([share]))[0]), deductible)
     split = split_tables(law, threshold)
     small_rate = greatest_rate * (1.0 - split.above)
     count = max(0, int(np.ceil(np.log2(max(small_rate, 1.0) / BASE_RATE))) + 1) if small_rate >= BASE_RATE else 0

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from simulations.exact import Distribution
+from simulations.tables import CENTS
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
+FEWEST = 50
 _Z95 = 1.959963984540054
 
 
@@ -155,25 +157,31 @@ def family_limit(members: int) -> float:
 def compare(
     target: str, sample: Floats, measures: Measures, law: Distribution, limit: float = 3.0
 ) -> tuple[Check, ...]:
-    """Mean, quantiles (by the exact probability of the simulated one) and TVaR against the exact law."""
+    """Mean, quantiles (by the exact probability of the simulated one) and TVaR against the exact law.
+
+    A level with fewer than FEWEST scenarios beyond it is not compared: their spread says too little of the error.
+    """
     n = len(sample)
-    gap = _z(measures.mean - law.mean, law.sd / np.sqrt(n))
+    gap = _z(measures.mean - law.mean, law.sd / np.sqrt(n), law.sd)
     checks = [Check(target, "mean", None, measures.mean, law.mean, gap, limit)]
     for quantile, tail in zip(measures.quantiles, measures.tvar, strict=True):
         level = quantile.level
+        if n * (1.0 - level) < FEWEST * (1.0 - 1e-9):
+            continue
         exact = law.quantile(level)
         # an atom at the quantile is a match, so the nearer end of its step of F is compared
-        step = 1e-9 * max(law.sd, 1e-300)
+        step = max(1e-9 * law.sd, 1.0 / CENTS)
         reach = law.cdf(np.array([quantile.value - step, quantile.value + step]))
         gap = min(max(level, float(reach[0])), float(reach[1])) - level
-        z = _z(gap, float(np.sqrt(level * (1 - level) / n)))
+        z = _z(gap, float(np.sqrt(level * (1 - level) / n)), law.sd)
         checks.append(Check(target, "VaR", level, quantile.value, exact, z, limit))
         beyond = law.tvar(level)
-        checks.append(Check(target, "TVaR", level, tail.value, beyond, _z(tail.value - beyond, tail.se), limit))
+        checks.append(Check(target, "TVaR", level, tail.value, beyond, _z(tail.value - beyond, tail.se, law.sd), limit))
     return tuple(checks)
 
 
-def _z(gap: float, se: float) -> float:
+def _z(gap: float, se: float, scale: float) -> float:
+    """The gap in standard errors. Without any spread a gap of a cent, or of a millionth of the scale, is none."""
     if se > 0:
         return float(gap / se)
-    return 0.0 if abs(gap) < 1e-6 else float(np.copysign(np.inf, gap))
+    return 0.0 if abs(gap) <= max(1.0 / CENTS, 1e-6 * scale) else float(np.copysign(np.inf, gap))
