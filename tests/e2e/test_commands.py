@@ -1,16 +1,18 @@
 """The commands as a user gives them."""
 
+import json
 import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from tests.conftest import shared_data
+from tests.conftest import ROOT, shared_data
 from tests.e2e.conftest import RunningStack, vitanexus
 from tests.e2e.test_http import wait_until
 
-COMMANDS = ("demo", "up", "status", "down", "migrate", "replay", "score", "predict", "train", "docs")
+COMMANDS = ("demo", "simulate", "hcc", "up", "status", "down", "migrate", "replay", "score", "predict", "train", "docs")
 
 
 def test_help_teaches_every_command() -> None:
@@ -96,3 +98,42 @@ def test_clinical_risk_of_files_is_scored_and_explained(tmp_path: Path) -> None:
     assert blend.returncode == 0 and "hccs_v24" in pq.read_schema(tmp_path / "b.parquet").names
     told = vitanexus("hcc", "explain", "--member", "007", *files, "--payment-year", "2025").stdout
     assert "DIABETES_HF_V28" in told and "raw score" in told and "Heart Failure" in told
+
+
+@pytest.mark.parametrize("kind", ["reserve", "premium", "ibnr"])
+def test_a_scenario_of_each_kind_is_simulated(kind: str, tmp_path: Path) -> None:
+    scenario, out = ROOT / "configs" / "scenarios" / f"{kind}.yaml", tmp_path / "out"
+    document = yaml.safe_load(scenario.read_text())
+    if kind != "ibnr":
+        document |= {"portfolio": {"synthetic": {"members": 2000, "seed": 1}}, "group_by": "sex"}
+    else:
+        (tmp_path / "paid.csv").write_text((scenario.parent / "paid.csv").read_text())
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(document))
+    done = vitanexus("simulate", str(tmp_path / "s.yaml"), "--paths", "10000", "--out", str(out), "--keep-paths")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((out / "result.json").read_text())
+    part = "unpaid" if kind == "ibnr" else "net"
+    whole = result["groups"]["total"][part]
+    assert result["paths"] == 10000 and whole["mean"] > 0
+    values = [quantile["value"] for quantile in whole["quantiles"]]
+    assert values == sorted(values)
+    sample = pq.read_table(out / "paths.parquet").to_pandas()
+    cost = sample["total_unpaid"] if kind == "ibnr" else sample["total_gross"] - sample["total_ceded"]
+    assert cost.mean() == pytest.approx(whole["mean"])
+    if kind != "ibnr":
+        assert result["exact"]["verdict"] == "pass"
+        assert result["reserve"]["formula"] > 0
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page and "http" not in page.replace("https://www.w3.org", "")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert {"numpy", "vitanexus"} <= set(manifest["versions"])
+    assert not list((out / "checkpoint").glob("*"))
+
+
+def test_a_wrong_scenario_is_named_with_its_path(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "scenarios" / "reserve.yaml").read_text()
+    (tmp_path / "s.yaml").write_text(text.replace("sigma: 1.1", "sigma: -1"))
+    done = vitanexus("simulate", str(tmp_path / "s.yaml"), "--check")
+    assert done.returncode == 1 and "categories.0.severity.sigma" in done.stderr
+    good = vitanexus("simulate", str(ROOT / "configs" / "scenarios" / "reserve.yaml"), "--check")
+    assert good.returncode == 0 and "method" in good.stdout and "core-seconds" in good.stdout

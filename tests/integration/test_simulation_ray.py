@@ -1,0 +1,101 @@
+"""Batches over Ray: any number of workers, a worker killed, a job interrupted and resumed: the same bits."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from cluster.simulation.job import Checkpointed
+from simulations.batch import Batch, Partial, Paths
+from simulations.choose import plan
+from simulations.plans import Plan
+from simulations.reserve import batches, here
+from tests.unit.simulations.test_pool import pool
+
+PATHS = 2000
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
+    yield
+    ray.shutdown()
+
+
+def chosen() -> tuple[Plan, list[Batch]]:
+    some = pool(method="collapse", paths=PATHS)
+    made = plan(some, "collapse")
+    return made, batches(some, made, 50)
+
+
+def gather(results: Any, groups: int) -> np.ndarray:
+    paths = Paths.zeros(PATHS, groups)
+    for partial in results:
+        paths.add(partial)
+    return paths.gross
+
+
+@pytest.fixture(scope="module")
+def alone() -> np.ndarray:
+    made, work = chosen()
+    return gather(here(1)(made, work), made.groups)
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_the_number_of_workers_does_not_change_a_bit(workers: int, alone: np.ndarray) -> None:
+    from actors.simulation import RayRunner
+
+    made, work = chosen()
+    np.testing.assert_array_equal(gather(RayRunner(workers)(made, work), made.groups), alone)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_killed_workers_batch_is_run_again(alone: np.ndarray) -> None:
+    from actors.simulation import RayRunner
+
+    made, work = chosen()
+    killed = []
+
+    def killing() -> Iterator[Partial]:
+        for i, partial in enumerate(RayRunner(2)(made, work)):
+            if i in (3, 20):
+                family = psutil.Process(os.getpid()).children(recursive=True)
+                victims = [process for process in family if process.name().startswith("ray::_run")]
+                victims = victims or [process for process in family if process.name().startswith("ray::IDLE")]
+                victims[0].kill()
+                killed.append(victims[0].pid)
+            yield partial
+
+    np.testing.assert_array_equal(gather(killing(), made.groups), alone)
+    assert len(killed) == 2
+
+
+def test_an_interrupted_job_goes_on_from_its_checkpoint(tmp_path: Path, alone: np.ndarray) -> None:
+    made, work = chosen()
+    ran: list[Batch] = []
+
+    def dying(chosen_plan: Plan, todo: list[Batch]) -> Iterator[Partial]:
+        for i, partial in enumerate(here(1)(chosen_plan, todo)):
+            if i == 11:
+                raise KeyboardInterrupt
+            yield partial
+
+    def counting(chosen_plan: Plan, todo: list[Batch]) -> Iterator[Partial]:
+        ran.extend(todo)
+        return iter(here(1)(chosen_plan, todo))
+
+    with pytest.raises(KeyboardInterrupt):
+        gather(Checkpointed(dying, tmp_path, {"seed": 3}, lambda *_: None)(made, work), made.groups)
+    again = Checkpointed(counting, tmp_path, {"seed": 3}, lambda *_: None)
+    np.testing.assert_array_equal(gather(again(made, work), made.groups), alone)
+    assert again.resumed == 11 and len(ran) == len(work) - 11
+    other = Checkpointed(counting, tmp_path, {"seed": 4}, lambda *_: None)
+    list(other(made, work))
+    assert other.resumed == 0
