@@ -127,7 +127,9 @@ def run(
     rows.append([f"member, inpatient alone, {member_paths:,} scenarios", f"{alone:.1f} s"])
     ours, theirs = bootstrap_rates(runs)
     rows.append(["triangle bootstrap, resamples/s", f"{ours:,.0f}"])
-    rows.append(["chainladder's resample and reserve, resamples/s", f"{theirs:,.0f} ({ours / theirs:,.0f} times fewer)"])
+    rows.append(
+        ["chainladder's resample and reserve, resamples/s", f"{theirs:,.0f} ({ours / theirs:,.0f} times fewer)"]
+    )
     rows.append(["numpy lognormal severities/s, one core", f"{numpy_rate():,.0f}"])
     rows.append(["peak memory", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"])
     page = out or RESULTS / f"simulation-{dt.date.today().isoformat()}.md"

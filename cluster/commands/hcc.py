@@ -3,12 +3,14 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from cluster.commands.ray_session import ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,9 +60,9 @@ def score(
     from engine.scoring.hcc.score import blend
 
     table = _read(members, _TEXT)
-    with _ray(workers, address) as run:
+    with ray_session(workers, address) as held:
         scores = {
-            name: _score(name, table, diagnoses, payment_year, all_segments, mce, on_error == "report", run)
+            name: _score(name, table, diagnoses, payment_year, all_segments, mce, on_error == "report", held)
             for name in _models(model, payment_year)
         }
     if model == "blend":
@@ -139,54 +141,31 @@ def _models(model: str, payment_year: int) -> list[str]:
 
 
 def _score(
-    name: str, members: "pa.Table", diagnoses: Path, year: int, all_segments: bool, mce: bool, report: bool, run: Any
+    name: str,
+    members: "pa.Table",
+    diagnoses: Path,
+    year: int,
+    all_segments: bool,
+    mce: bool,
+    report: bool,
+    workers: int,
 ) -> "HccScores":
     from engine.scoring.hcc.score import HccScorer
 
     scorer = HccScorer.of(members, name, year, mce=mce, report=report)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        if run is None:
+        if workers:
+            from actors.hcc import collect
+
+            task = progress.add_task(f"{name}: diagnoses over Ray", total=None)
+            collect(scorer, diagnoses, workers, progress=lambda rows: progress.advance(task, rows))
+        else:
             task = progress.add_task(f"{name}: diagnoses", total=_size(diagnoses))
             for part in _parts(diagnoses):
                 scorer.add(part)
                 progress.advance(task, part.num_rows)
-        else:
-            task = progress.add_task(f"{name}: diagnoses over Ray", total=None)
-            run(scorer, diagnoses, lambda rows: progress.advance(task, rows))
     return scorer.finish(all_segments=all_segments)
-
-
-class _ray:  # noqa: N801 -- reads as a function: with _ray(...) as run
-    """Connects to Ray for `workers`, and gives a function that collects over it; None without workers."""
-
-    def __init__(self, workers: int, address: str) -> None:
-        self._workers, self._address = workers or (2 if address else 0), address
-
-    def __enter__(self) -> Any:
-        if not self._workers:
-            return None
-        import tempfile
-
-        from cluster.stack import ray_environment
-
-        self._folder = tempfile.TemporaryDirectory(prefix="vitanexus-hcc-")
-        if not self._address:
-            ray_environment.prepare(Path(self._folder.name))
-        import ray
-
-        here = {} if self._address else {"num_cpus": self._workers + 1, "include_dashboard": False}
-        ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **here)
-        from actors.hcc import collect
-
-        return lambda scorer, path, progress: collect(scorer, path, self._workers, progress=progress)
-
-    def __exit__(self, *error: object) -> None:
-        if self._workers:
-            import ray
-
-            ray.shutdown()
-            self._folder.cleanup()
 
 
 def _read(path: Path, text: tuple[str, ...]) -> "pa.Table":

@@ -1,8 +1,6 @@
 """`vitanexus simulate`: reserve, premium and IBNR distributions from a scenario file."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cluster.commands.ray_session import ray_session
 from cluster.commands.stack import DEFAULT
 
 if TYPE_CHECKING:
@@ -47,10 +46,13 @@ def simulate(
         _check(spec, inputs)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _runner(workers, address) as runner, Progress(*columns, console=Console(stderr=True)) as progress:
+    with ray_session(workers, address) as held, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("batches", total=None)
         kept = job.Checkpointed(
-            runner, out / "checkpoint", document, lambda done, of: progress.update(task, completed=done, total=of)
+            _runner(held),
+            out / "checkpoint",
+            document,
+            lambda done, of: progress.update(task, completed=done, total=of),
         )
         outcome = job.run(spec, document, inputs, kept)
     job.write(outcome, out, keep_paths)
@@ -84,30 +86,14 @@ def _check(spec: "Scenario", inputs: Any) -> None:
         typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
 
 
-@contextlib.contextmanager
-def _runner(workers: int, address: str) -> Iterator["Runner"]:
-    if not workers and not address:
+def _runner(workers: int) -> "Runner":
+    if not workers:
         from simulations.reserve import here
 
-        yield here(len(os.sched_getaffinity(0)))
-        return
-    import tempfile
+        return here(len(os.sched_getaffinity(0)))
+    from actors.simulation import RayRunner
 
-    from cluster.stack import ray_environment
-
-    with tempfile.TemporaryDirectory(prefix="vitanexus-simulate-") as folder:
-        if not address:
-            ray_environment.prepare(Path(folder))
-        import ray
-
-        here_only = {} if address else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here_only)
-        from actors.simulation import RayRunner
-
-        try:
-            yield RayRunner(workers or int(ray.cluster_resources().get("CPU", 1)))
-        finally:
-            ray.shutdown()
+    return RayRunner(workers)
 
 
 def _store(outcome: "Outcome", document: dict[str, Any]) -> None:
