@@ -18,7 +18,7 @@ import typer
 from benchmarks import machine
 from engine.scoring.hcc.compiled import compiled
 from engine.scoring.hcc.model import load_model
-from engine.scoring.hcc.score import HccScorer, encode_codes, member_rows, score
+from engine.scoring.hcc.score import HccScorer, encode_codes, score
 
 CODES = 8
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +57,7 @@ def measure(model: str, members: int, runs: int) -> dict[str, float]:
     year = YEARS[model]
     people, diagnoses = crowd(model, members)
     scorer = HccScorer.of(people, model, year)
-    rows = member_rows(diagnoses["member_id"].combine_chunks(), scorer.members.ids)
+    rows = scorer.index.rows(diagnoses["member_id"].combine_chunks())
     numbers = encode_codes(diagnoses["icd10"].combine_chunks(), compiled(model, year))
 
     def encoded() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import HccError
 from engine.scoring.hcc import kernels
 from engine.scoring.hcc.compiled import Compiled, compiled
+from engine.scoring.hcc.member_index import MemberIndex
 from engine.scoring.hcc.members import Members, Refusal, read_members
 from engine.scoring.hcc.model import MACI, SEGMENTS, HccModel, load_model
 
@@ -125,6 +126,7 @@ class HccScorer:
     refused: list[Refusal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.index = MemberIndex(self.members.ids)
         self._arrays: Compiled = compiled(self.model_name, self.payment_year)
         self._ccs = np.zeros((len(self.members), 2), np.uint64)
         self._unmapped: list[pa.Table] = []
@@ -153,7 +155,7 @@ class HccScorer:
             self._add(part["member_id"].combine_chunks(), part["icd10"].combine_chunks())
 
     def _add(self, ids: pa.Array, icd10: pa.Array) -> None:
-        rows = member_rows(ids, self.members.ids)
+        rows = self.index.rows(ids)
         numbers = encode_codes(icd10, self._arrays)
         wrong = (rows < 0) | (numbers == kernels.MALFORMED)
         if wrong.any():
@@ -258,24 +260,6 @@ def _pairs(ids: pa.Array, icd10: Any) -> pa.Table:
 def _told(refusals: list[Refusal]) -> str:
     more = len(refusals) - 1
     return f"{refusals[0]}" + (f" (and {more} more)" if more else "")
-
-
-def member_rows(ids: pa.Array, members: pa.Array) -> NDArray[np.int64]:
-    """The row in `members` of each id, -1 where it is none of them; quick where equal ids follow one another."""
-    if not len(ids):
-        return np.zeros(0, np.int64)
-    if pa.types.is_dictionary(ids.type):
-        ids = ids.dictionary_decode()
-    if ids.type != members.type:
-        plain = members.dictionary_decode() if pa.types.is_dictionary(members.type) else members
-        try:
-            ids, members = pc.cast(ids, plain.type), plain
-        except pa.ArrowInvalid as error:
-            raise HccError(f"member_id is {members.type} in members and {ids.type} in diagnoses: {error}") from error
-    runs = pc.run_end_encode(ids)
-    row = pc.index_in(runs.values, value_set=members, skip_nulls=True).fill_null(-1)
-    ends = np.asarray(runs.run_ends, np.int64)
-    return np.repeat(np.asarray(row, np.int64), np.diff(ends, prepend=0))
 
 
 def encode_codes(icd10: pa.Array, arrays: Compiled) -> NDArray[np.int32]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import HccError
+from engine.scoring.hcc.member_index import MemberIndex
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.score import HccScorer, blend, score
 from engine.scoring.hcc.trace import trace
@@ -220,6 +221,20 @@ def test_text_of_any_arrow_type_is_read() -> None:
     for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
         cast = pa.table({name: diagnoses[name].cast(kind) for name in diagnoses.column_names})
         np.testing.assert_array_equal(score(members, cast).raw, plain)
+
+
+@given(st.lists(st.text(max_size=12), unique=True, max_size=200), st.lists(st.text(max_size=2), max_size=60))
+@settings(max_examples=40)
+def test_member_ids_find_their_rows(members: list[str], others: list[str]) -> None:
+    asked = [*members[::-1], *members, *others, None]
+    for kind in (pa.string(), pa.large_string()):
+        found = MemberIndex(pa.array(members, kind)).rows(pa.array(asked, kind)).tolist()
+        assert found == [members.index(name) if name in members else -1 for name in asked]
+    numbers = MemberIndex(pa.array(range(1000, 1500)))
+    assert numbers.rows(pa.array([1499, 7, 1000, None])).tolist() == [499, -1, 0, -1]
+    assert numbers.rows(pa.array(["1499", "1000"])).tolist() == [499, 0]
+    with pytest.raises(HccError, match="member_id is int64 in members and string in diagnoses"):
+        numbers.rows(pa.array(["x"]))
 
 
 def test_the_hash_seed_does_not_change_a_bit() -> None:
