@@ -3,18 +3,21 @@
 import datetime as dt
 import json
 import time
+import uuid
 
 import numpy as np
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount, TopicIdentity
 from engine.domain.events import READING
 from engine.domain.records import Column, Record
 from engine.domain.tables import TABLE, TABLES
 from engine.errors import LeaseLostError, StorageError
+from engine.storage import schema
 from engine.storage.copy import copy_rows
-from engine.storage.migrate import migrate
+from engine.storage.migrate import core_url, migrate
 from engine.storage.queries import Queries
 from engine.storage.shards import ShardStore
 
@@ -122,6 +125,37 @@ def test_the_migrated_schema_is_that_of_the_record_tables(database: str) -> None
     series = {record.name for record in TABLES if record.time}
     assert {name for (name,) in timed} == {name for (name,) in brin} == series
     assert migrate(database)[0] == migrate(database)[1]
+
+
+def test_with_the_timescaledb_extension_time_series_become_hypertables(
+    postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extension is not in the embedded server: its two functions stand in, and record what they are asked."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = postgres_server.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE asked (series text, dimension text)")
+        connection.execute(
+            "CREATE FUNCTION by_range(col text, span interval) RETURNS text LANGUAGE sql AS 'SELECT col || span::text'"
+        )
+        connection.execute(
+            "CREATE FUNCTION create_hypertable(t regclass, dim text) RETURNS void LANGUAGE sql "
+            "AS 'INSERT INTO asked VALUES (t::text, dim)'"
+        )
+    monkeypatch.setattr(schema, "has_timescale", lambda _: True)
+    engine = sa.create_engine(core_url(url))
+    with engine.begin() as made:
+        schema.apply(made, schema.baseline())
+    engine.dispose()
+    with psycopg.connect(url) as connection:
+        asked = dict(connection.execute("SELECT series, dimension FROM asked").fetchall())
+        partitioned = connection.execute("SELECT count(*) FROM pg_partitioned_table").fetchone()
+        schema.ensure_months(connection, "readings", [600])
+        months = connection.execute("SELECT count(*) FROM pg_inherits").fetchone()
+    assert asked == {record.name: f"{record.time}1 mon" for record in TABLES if record.time}
+    assert partitioned == months == (0,)
 
 
 def readings(count: int, first: int = 0, instant: int = INSTANT) -> Rows:

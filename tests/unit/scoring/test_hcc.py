@@ -51,6 +51,11 @@ def test_counts_are_of_payment_hccs_after_hierarchies_and_10_is_10_or_more() -> 
     assert "D10P" in variables(one(singles[:12]), "CNA")
 
 
+def test_new_enrollees_have_no_hccs_in_their_score_and_count_none() -> None:
+    ill, well = (one(codes, new_enrollee=True, age=70) for codes in (["E1169", "I509"], []))
+    assert variables(ill, "NE") == variables(well, "NE") and len(variables(ill, "NE")) == 1
+
+
 def test_v24_institutional_counts_nothing() -> None:
     assert not [name for name in variables(one(["E1169"], "v24", lti=True), "INS") if name.startswith("D1")]
 
