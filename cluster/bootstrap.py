@@ -10,24 +10,35 @@ from engine.errors import StackError
 from engine.settings import Settings, load_rules, load_settings
 
 _DEPLOYMENT = "cluster.deployment"
+_VARIABLES = {
+    "postgres": "VITANEXUS_POSTGRES_URL",
+    "kafka": "VITANEXUS_KAFKA_BOOTSTRAP",
+    "ray": "VITANEXUS_RAY_ADDRESS",
+    "jobs": "VITANEXUS_RAY_JOBS_URL",
+}
 
 
-def stack(directory: Path, settings: Settings, say: Callable[[str], None], wanted: Sequence[str] = ()) -> Stack:
-    """The local stack of `directory`, as a context. The modules `wanted` afterwards are imported while Ray starts."""
+def stack(
+    directory: Path, settings: Settings, say: Callable[[str], None], wanted: Sequence[str] = (), jobs: bool = True
+) -> Stack:
+    """The local stack of `directory`, as a context. The modules `wanted` afterwards are imported while Ray starts.
+
+    `jobs`: whether it takes Ray Jobs.
+    """
 
     def deploy(endpoints: Endpoints) -> str:
-        return str(import_module(_DEPLOYMENT).deploy(settings, load_rules(), endpoints))
+        return str(import_module(_DEPLOYMENT).deploy(settings, load_rules(), endpoints, directory))
 
     def undeploy() -> None:
         import_module(_DEPLOYMENT).undeploy(settings)
 
-    return Stack(directory, settings, deploy, undeploy, say, (_DEPLOYMENT, *wanted))
+    return Stack(directory, settings, deploy, undeploy, say, (_DEPLOYMENT, *wanted), jobs)
 
 
-def connect(directory: Path) -> Endpoints:
-    """Where PostgreSQL and the broker are: as the settings say, else as the stack running in `directory` says.
+def connect(directory: Path, *needed: str) -> Endpoints:
+    """Where the parts are: as the settings say, else as the stack running in `directory` says.
 
-    Raises StackError where neither knows.
+    `needed` names the endpoints without which it raises StackError: PostgreSQL and Kafka where none is named.
     """
     settings = load_settings()
     state = StateDir(directory).read()
@@ -37,10 +48,11 @@ def connect(directory: Path) -> Endpoints:
         settings.kafka.bootstrap or running.kafka,
         settings.ray.address or running.ray,
         running.http,
+        settings.ray.jobs_url or running.jobs,
     )
-    if not endpoints.postgres or not endpoints.kafka:
+    missing = [_VARIABLES[name] for name in needed or ("postgres", "kafka") if not getattr(endpoints, name)]
+    if missing:
         raise StackError(
-            f"no stack is running in {directory}: start one with `vitanexus up`, or set VITANEXUS_POSTGRES_URL and "
-            "VITANEXUS_KAFKA_BOOTSTRAP"
+            f"no stack is running in {directory}: start one with `vitanexus up`, or set {' and '.join(missing)}"
         )
     return endpoints

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cluster.commands import demo, docs, events, hcc, models, simulate, stack
+from cluster.commands import demo, docs, events, hcc, jobs, models, simulate, stack
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(stack.migrate)
 app.command()(events.replay)
 app.add_typer(events.score, name="score")
 app.command()(simulate.simulate)
+app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(hcc.hcc, name="hcc")
 app.add_typer(models.predict, name="predict")
 app.add_typer(models.train, name="train")

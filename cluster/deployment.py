@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from pathlib import Path
 
 import ray
 from ray import serve
@@ -64,8 +65,10 @@ def prepare(endpoints: Endpoints) -> None:
     queries.close()
 
 
-def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints) -> str:
+def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, directory: Path) -> str:
     """Starts relay, shards and Serve on the Ray this process is connected to; returns the HTTP address.
+
+    Jobs find their database by the state directory where no setting names it: a password has no place in a job.
 
     Raises StackError when a shard has not recovered in time.
     """
@@ -84,7 +87,15 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints) -> str
     port = settings.http.port or free_port()
     serve.start(proxy_location="HeadOnly", http_options={"host": settings.http.host, "port": port})
     serve.run(
-        gateway.build(gateway.Args(postgres_url=endpoints.postgres, bootstrap=endpoints.kafka, rules=rules)),
+        gateway.build(
+            gateway.Args(
+                postgres_url=endpoints.postgres,
+                bootstrap=endpoints.kafka,
+                rules=rules,
+                jobs_url=endpoints.jobs,
+                state_directory=str(directory.resolve()),
+            )
+        ),
         name=APPLICATION,
         route_prefix="/",
     )

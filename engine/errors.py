@@ -47,3 +47,7 @@ class StackError(VitaNexusError):
 
 class HccError(VitaNexusError):
     """A member, diagnosis or table cannot be used for risk adjustment: correct the value that is named."""
+
+
+class JobError(VitaNexusError):
+    """A job was not taken, or Ray does not know it. Check the address of Ray Jobs and submit the run again."""

@@ -34,6 +34,7 @@ class RaySettings(BaseModel):
     address: str = Field(description="host:port or ray://host:port of a cluster; empty starts Ray on this machine")
     num_cpus: int = Field(ge=1, description="logical CPUs of a local Ray")
     object_store_mb: int = Field(ge=80, description="size of a local Ray's object store in MB")
+    jobs_url: str = Field(description="http address of Ray's dashboard, which takes jobs; empty: the local stack's own")
 
 
 class ShardSettings(BaseModel):

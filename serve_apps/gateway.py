@@ -1,4 +1,4 @@
-"""The HTTP application: one ingress over the scores, the members, the premiums and the health of the parts."""
+"""The HTTP application: one ingress over scores, members, premiums, simulations and the health of the parts."""
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
@@ -6,9 +6,11 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from actors.jobs import SimulationJobs
 from engine.scoring.health_score import ScoringRules
 from engine.storage.queries import Queries
-from serve_apps import health, members, premium, problems, scoring
+from engine.storage.runs import Runs
+from serve_apps import health, members, premium, problems, scoring, simulations
 
 
 class Args(BaseModel):
@@ -18,6 +20,8 @@ class Args(BaseModel):
     postgres_url: str
     bootstrap: str
     rules: ScoringRules
+    jobs_url: str = ""
+    state_directory: str = ""
     model_version: str = ""
 
 
@@ -38,17 +42,19 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The routes on this replica's own connections."""
-        queries = Queries(self._args.postgres_url)
+        queries, runs = Queries(self._args.postgres_url), Runs(self._args.postgres_url)
+        jobs = SimulationJobs(runs, self._args.jobs_url, self._args.state_directory)
         titles = {entry.code: entry.title for entry in self._args.rules.catalogue}
         app = FastAPI(
             title="VitaNexus",
             version="1",
-            description="Health scores of members and premium recommendations for cohorts.",
+            description="Health scores of members, premium recommendations for cohorts, simulations of the risk pool.",
         )
         problems.install(app)
         app.include_router(scoring.router(self._scorer, titles))
         app.include_router(members.router(queries, titles))
         app.include_router(premium.router(queries))
+        app.include_router(simulations.router(jobs))
         app.include_router(health.router(queries, self._args.bootstrap))
         return app
 

@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from engine.errors import StorageError, StreamError
+from engine.errors import JobError, StorageError, StreamError
 from engine.finance.premium import PremiumError
+from simulations.errors import SpecError
 
 
 class FieldProblem(BaseModel):
@@ -71,6 +72,11 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 422, str(error), [FieldProblem(field=error.field, message=str(error))])
 
 
+def _unsimulated(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SpecError)
+    return problem(request, 422, str(error), [FieldProblem(field=error.path, message=str(error))])
+
+
 def _away(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 503, str(error))
 
@@ -85,5 +91,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(PremiumError, _refused)
+    app.add_exception_handler(SpecError, _unsimulated)
+    app.add_exception_handler(JobError, _away)
     app.add_exception_handler(StorageError, _away)
     app.add_exception_handler(StreamError, _away)

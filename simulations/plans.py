@@ -226,21 +226,23 @@ class MemberPlan:
         return 256
 
     def run(self, batch: Batch, threads: int = 1) -> Partial:
-        """The batch's cents."""
+        """The batch's cents, a block of members at a time: its alias tables serve all the batch's scenarios."""
         first_group = int(self.block_group[batch.first_cell])
         last_group = int(self.block_group[batch.first_cell + batch.cells - 1])
         gross = np.zeros((last_group - first_group + 1, batch.scenarios), np.int64)
         ceded = np.zeros_like(gross)
+        rates = self.shocks.rates(batch.first_scenario, batch.scenarios)
 
-        def work(offset: int, scenarios: int) -> None:
-            first = batch.first_scenario + offset
-            rates = self.shocks.rates(first, scenarios)
-            for block in range(batch.first_cell, batch.first_cell + batch.cells):
-                row = int(self.block_group[block]) - first_group
-                self._block(gross[row, offset : offset + scenarios], ceded[row, offset : offset + scenarios],
-                            rates, block, first)  # fmt: skip
+        def work(block: int) -> tuple[int, Integers, Integers]:
+            block_gross, block_ceded = np.zeros(batch.scenarios, np.int64), np.zeros(batch.scenarios, np.int64)
+            self._block(block_gross, block_ceded, rates, block, batch.first_scenario)
+            return int(self.block_group[block]) - first_group, block_gross, block_ceded
 
-        _over_scenarios(batch, threads, work)
+        with ThreadPoolExecutor(threads) as pool:
+            blocks = range(batch.first_cell, batch.first_cell + batch.cells)
+            for row, block_gross, block_ceded in pool.map(work, blocks):
+                gross[row] += block_gross
+                ceded[row] += block_ceded
         return Partial(batch, first_group, np.ascontiguousarray(gross.T), np.ascontiguousarray(ceded.T))
 
     def _block(self, gross: Integers, ceded: Integers, rates: Floats, block: int, first_scenario: int) -> None:

@@ -255,10 +255,13 @@ class TriangleColumns(_Strict):
 
 
 class IbnrScenario(_Job):
-    """Unpaid claims from a triangle file (origin, development, value) or claims (service and paid date, amount)."""
+    """Unpaid claims from a triangle or from claims (service and paid date, amount).
+
+    A triangle is a file (origin, development, value), or its rows: the oldest origin first, each one value shorter.
+    """
 
     kind: Literal["ibnr"]
-    triangle: str | None = None
+    triangle: str | Annotated[tuple[tuple[float, ...], ...], Field(min_length=2)] | None = None
     claims: str | None = None
     columns: TriangleColumns = TriangleColumns()
     grain: Literal["annual", "monthly"] = "annual"
@@ -272,6 +275,11 @@ class IbnrScenario(_Job):
     def _one_source(self) -> "IbnrScenario":
         if (self.triangle is None) == (self.claims is None):
             raise ValueError("give either triangle or claims")
+        if isinstance(self.triangle, tuple):
+            size = len(self.triangle)
+            for i, row in enumerate(self.triangle):
+                if len(row) != size - i:
+                    raise ValueError(f"triangle.{i} has {len(row)} values: row {i + 1} of {size} has {size - i}")
         return self
 
 
@@ -298,6 +306,16 @@ _TAGS = {
     "constrained-str",
     "float",
 }
+
+
+def named_files(scenario: Scenario) -> list[tuple[str, str]]:
+    """The files a scenario names: (path of the field, name of the file)."""
+    if isinstance(scenario, IbnrScenario):
+        given = (("triangle", scenario.triangle), ("claims", scenario.claims))
+        return [(field, name) for field, name in given if isinstance(name, str)]
+    severities = ((i, category.severity) for i, category in enumerate(scenario.categories))
+    found = [(f"categories.{i}.severity.file", s.file) for i, s in severities if isinstance(s, EmpiricalSpec)]
+    return ([("portfolio", scenario.portfolio)] if isinstance(scenario.portfolio, str) else []) + found
 
 
 def parse(document: Any) -> Scenario:

@@ -42,7 +42,7 @@ def demo(
     from cluster.memory import PeakMemory
     from engine.settings import load_settings
 
-    local = stack(directory, load_settings(), lambda text: _console.print(f"[dim]{text} ...[/dim]"), [_JOB])
+    local = stack(directory, load_settings(), lambda text: _console.print(f"[dim]{text} ...[/dim]"), [_JOB], jobs=keep)
     with PeakMemory() as memory, local as endpoints:
         up = time.monotonic() - started
         _console.print(f"the stack is up after {up:.1f} s: {endpoints.http}/docs")

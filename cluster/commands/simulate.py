@@ -49,7 +49,7 @@ def simulate(
     with ray_session(workers, address) as held, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("batches", total=None)
         kept = job.Checkpointed(
-            _runner(held),
+            runner(held),
             out / "checkpoint",
             document,
             lambda done, of: progress.update(task, completed=done, total=of),
@@ -62,7 +62,7 @@ def simulate(
         _store(outcome, document)
     if kept.resumed:
         typer.echo(f"{kept.resumed} batches were taken from the checkpoint of an earlier run")
-    _show(outcome)
+    show(outcome.result)
     typer.echo(f"{page}")
     if outcome.agrees is False:
         raise typer.Exit(2)
@@ -86,7 +86,8 @@ def _check(spec: "Scenario", inputs: Any) -> None:
         typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
 
 
-def _runner(workers: int) -> "Runner":
+def runner(workers: int) -> "Runner":
+    """Runs batches on Ray workers, or without any in this process on all cores."""
     if not workers:
         from simulations.reserve import here
 
@@ -97,27 +98,23 @@ def _runner(workers: int) -> "Runner":
 
 
 def _store(outcome: "Outcome", document: dict[str, Any]) -> None:
-    import datetime as dt
     from importlib import metadata
 
     from cluster.bootstrap import connect
-    from cluster.simulation.job import rows
-    from engine.storage.queries import Queries
+    from cluster.simulation import stored
+    from engine.storage.runs import Runs
 
-    queries = Queries(connect(DEFAULT).postgres, pool_size=1)
-    result = outcome.result
-    finished = dt.datetime.fromisoformat(outcome.manifest["finished"])
-    row = {"run_id": result["run"], "kind": result["kind"], "spec": document, "seed": result["seed"]}
-    times = {"started_at": finished - dt.timedelta(seconds=outcome.manifest["seconds"]), "finished_at": finished}
-    engine = {"scenarios": result["paths"], "engine_version": metadata.version("vitanexus")}
-    queries.insert("simulation_runs", row | times | engine)
-    for measured in rows(outcome):
-        queries.insert("simulation_results", measured)
-    queries.close()
+    runs, result = Runs(connect(DEFAULT, "postgres").postgres, pool_size=1), outcome.result
+    runs.queue(
+        result["run"], document | {"seed": result["seed"], "paths": result["paths"]}, metadata.version("vitanexus")
+    )
+    runs.begin(result["run"])
+    stored.store(runs, outcome)
+    runs.close()
 
 
-def _show(outcome: "Outcome") -> None:
-    result = outcome.result
+def show(result: dict[str, Any]) -> None:
+    """Prints a result's main figures."""
     part = "unpaid" if result["kind"] == "ibnr" else "net"
     whole = result["groups"]["total"][part]
     table = Table(

@@ -82,9 +82,7 @@ def down(directory: Directory = DEFAULT) -> None:
 def migrate(directory: Directory = DEFAULT) -> None:
     """Bring the database schema to the newest revision."""
     from cluster.bootstrap import connect
-    from engine.settings import load_settings
     from engine.storage.migrate import migrate as apply
 
-    url = load_settings().postgres.url.get_secret_value() or connect(directory).postgres
-    before, after = apply(url)
+    before, after = apply(connect(directory, "postgres").postgres)
     typer.echo(f"schema at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))

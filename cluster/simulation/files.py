@@ -92,6 +92,8 @@ class Inputs:
         if scenario.claims is not None:
             return _from_claims(scenario, self._table(scenario.claims, "claims")), None
         assert scenario.triangle is not None
+        if isinstance(scenario.triangle, tuple):
+            return _from_rows(scenario.triangle, scenario.cumulative), None
         return _from_cells(scenario, self._table(scenario.triangle, "triangle"))
 
 
@@ -146,13 +148,26 @@ def _from_cells(scenario: IbnrScenario, table: pa.Table) -> tuple[Triangle, Floa
     grid = np.full((n, n), np.nan)
     known = row + column < n
     grid[row[known], column[known]] = value[known]
-    if not scenario.cumulative:
-        grid = np.where(np.add.outer(np.arange(n), np.arange(n)) < n, np.nancumsum(grid, axis=1), np.nan)
     exposure = None
     if scenario.exposure is not None:
         exposure = np.zeros(n)
         exposure[row] = _numbers(table, scenario.exposure, "exposure")
-    return Triangle(grid, tuple(f"{name:g}" for name in origins)), exposure
+    return Triangle(_accumulated(grid, scenario.cumulative), tuple(f"{name:g}" for name in origins)), exposure
+
+
+def _from_rows(rows: tuple[tuple[float, ...], ...], cumulative: bool) -> Triangle:
+    grid = np.full((len(rows), len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        grid[i, : len(row)] = row
+    return Triangle(_accumulated(grid, cumulative), tuple(str(i + 1) for i in range(len(rows))))
+
+
+def _accumulated(grid: Floats, cumulative: bool) -> Floats:
+    """The grid [n, n], as cumulative amounts, with NaN where the future is."""
+    if cumulative:
+        return grid
+    n = len(grid)
+    return np.where(np.add.outer(np.arange(n), np.arange(n)) < n, np.nancumsum(grid, axis=1), np.nan)
 
 
 def _from_claims(scenario: IbnrScenario, table: pa.Table) -> Triangle:

@@ -77,9 +77,11 @@ class Checkpointed:
         self._folder.rmdir()
 
 
-def run(scenario: Scenario, document: dict[str, Any], inputs: Inputs, runner: reserve.Runner) -> Outcome:
+def run(
+    scenario: Scenario, document: dict[str, Any], inputs: Inputs, runner: reserve.Runner, run_id: str = ""
+) -> Outcome:
     """Runs a scenario on `runner`. Raises SpecError where it or its data cannot be simulated."""
-    run_id, begun = uuid.uuid4().hex, time.monotonic()
+    run_id, begun = run_id or uuid.uuid4().hex, time.monotonic()
     head = {"run": run_id, "kind": scenario.kind, "paths": scenario.paths, "seed": scenario.seed}
     try:
         if isinstance(scenario, IbnrScenario):

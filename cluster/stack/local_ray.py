@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray
 
 from actors.names import NAMESPACE
-from cluster.stack.process import Recorded
+from cluster.stack.process import Recorded, free_port
 from engine.errors import StackError
 from engine.settings import RaySettings
 
@@ -16,19 +17,30 @@ _WORKER = "ray::IDLE"
 _PARTING_SECONDS = 3.0
 
 
-def start(settings: RaySettings, spared: Collection[int]) -> tuple[str, list[Recorded]]:
-    """Connects to the cluster the settings name, or starts Ray here; returns its address and the processes to watch.
+@dataclass(frozen=True, slots=True)
+class RunningRay:
+    """Ray's address, the address that takes Ray Jobs ("" for none), and the processes to watch."""
+
+    address: str
+    jobs: str
+    processes: list[Recorded]
+
+
+def start(settings: RaySettings, dashboard: bool, spared: Collection[int]) -> RunningRay:
+    """Connects to the cluster the settings name, or starts Ray here, with its dashboard where jobs are wanted.
 
     Ray's daemons end with this process, even when it is killed. Needs the environment of `ray_environment.prepare`.
     """
     try:
         if settings.address:
             ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
-            return settings.address, []
+            return RunningRay(settings.address, settings.jobs_url, [])
         context = ray.init(
             num_cpus=settings.num_cpus,
             object_store_memory=settings.object_store_mb * 1024 * 1024,
-            include_dashboard=False,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            dashboard_port=free_port() if dashboard else None,
             namespace=NAMESPACE,
             log_to_driver=False,
             logging_level="ERROR",
@@ -38,7 +50,9 @@ def start(settings: RaySettings, spared: Collection[int]) -> tuple[str, list[Rec
         raise StackError(f"Ray did not start: {error}") from error
     log = Path(context["session_dir"]) / "logs"
     daemons = [child for child in _family(spared) if not child.name().startswith(_WORKER)]
-    return str(context["gcs_address"]), [Recorded.of(child.name(), child.pid, log) for child in daemons]
+    jobs = settings.jobs_url or (f"http://{context.dashboard_url}" if dashboard else "")
+    watched = [Recorded.of(child.name(), child.pid, log) for child in daemons]
+    return RunningRay(str(context["gcs_address"]), jobs, watched)
 
 
 def _family(spared: Collection[int]) -> list[psutil.Process]:

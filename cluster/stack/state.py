@@ -17,12 +17,13 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the parts of a running stack are. An empty `http` or `ray` has not started yet."""
+    """Where the parts of a running stack are. An empty `http` or `ray` has not started yet; `jobs` takes Ray Jobs."""
 
     postgres: str
     kafka: str
     ray: str = ""
     http: str = ""
+    jobs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def describe(state: StackState | None) -> str:
             f"  postgres     {state.endpoints.postgres.split('@')[-1]}",
             f"  kafka        {state.endpoints.kafka}",
         ]
-        lines += [f"  http         {state.endpoints.http}"] if state.endpoints.http else []
+        named = (("http", state.endpoints.http), ("jobs", state.endpoints.jobs))
+        lines += [f"  {name:<12} {url}" for name, url in named if url]
     return "\n".join(lines)
 
 

@@ -15,6 +15,8 @@ from engine.domain.records import (
     whole,
 )
 
+RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+
 
 def amount(name: str, doc: str) -> Column:
     """An exact amount of dollars as Decimal with two places, for results that people file and sign."""
@@ -173,10 +175,18 @@ SIMULATION_RUNS = Record(
         whole("seed", "Seed of the counter-based generator"),
         whole("scenarios", "Number of scenarios"),
         text("engine_version", "Version of VitaNexus"),
-        instant("started_at", "When it began", default="now()"),
+        text("status", "Where the run stands", choices=RUN_STATES),
+        whole("batches", "Batches of the run, 0 until it has begun", default="0"),
+        whole("batches_done", "Batches that are done", default="0"),
+        text("error", "Why it failed", nullable=True),
+        document("result", "The whole result", nullable=True),
+        document("manifest", "Versions, hashes of inputs and tables, machine", nullable=True),
+        instant("submitted_at", "When it was submitted", default="clock_timestamp()"),
+        instant("started_at", "When it began", nullable=True),
         instant("finished_at", "When it ended", nullable=True),
     ),
     key=("run_id",),
+    indexes=(("submitted_at",),),
 )
 SIMULATION_RESULTS = Record(
     "simulation_results",

@@ -1,15 +1,14 @@
 """What the endpoints and commands ask the database: SQLAlchemy Core on the record tables."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from engine.errors import StorageError
-from engine.storage import migrate
+from engine.storage.database import Database
 from engine.storage.schema import CORE
 
 _SCORES, _MEMBERS, _LEASES, _OFFSETS = (CORE[n] for n in ("scores", "members", "partition_leases", "partition_offsets"))
@@ -25,32 +24,8 @@ class Consumed:
     dead_letters: int
 
 
-class Queries:
-    """A small pool of connections for reads and for single rows. Raises StorageError when PostgreSQL is away."""
-
-    def __init__(self, url: str, pool_size: int = 4) -> None:
-        self._engine = sa.create_engine(
-            migrate.core_url(url), pool_size=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 3}
-        )
-
-    def close(self) -> None:
-        """Closes all connections."""
-        self._engine.dispose()
-
-    def _rows(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.RowMapping]:
-        try:
-            with self._engine.connect() as connection:
-                return connection.execute(query).mappings().all()
-        except sa.exc.OperationalError as error:
-            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error
-
-    def is_ready(self) -> bool:
-        """True where the database answers and stands at the newest revision."""
-        try:
-            with self._engine.connect() as connection:
-                return migrate.is_current(connection)
-        except sa.exc.OperationalError as error:
-            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error
+class Queries(Database):
+    """What the endpoints and commands ask."""
 
     def score_history(self, member_id: str, limit: int, before: dt.datetime | None = None) -> list[dict[str, Any]]:
         """The member's scores, newest first, at most `limit`, only those as of before `before` where it is given."""
@@ -146,8 +121,4 @@ class Queries:
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Adds one row; a row with the same key stays as it was."""
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(CORE[table]).values(**row).on_conflict_do_nothing())
-        except sa.exc.OperationalError as error:
-            raise StorageError(f"PostgreSQL does not answer: {error.orig}") from error
+        self._write(insert(CORE[table]).values(**row).on_conflict_do_nothing())

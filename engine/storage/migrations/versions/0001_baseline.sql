@@ -230,10 +230,19 @@ CREATE TABLE simulation_runs (
     "seed" bigint NOT NULL,
     "scenarios" bigint NOT NULL,
     "engine_version" text NOT NULL,
-    "started_at" timestamptz DEFAULT now() NOT NULL,
+    "status" text NOT NULL CHECK ("status" IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
+    "batches" bigint DEFAULT 0 NOT NULL,
+    "batches_done" bigint DEFAULT 0 NOT NULL,
+    "error" text,
+    "result" jsonb,
+    "manifest" jsonb,
+    "submitted_at" timestamptz DEFAULT clock_timestamp() NOT NULL,
+    "started_at" timestamptz,
     "finished_at" timestamptz,
     PRIMARY KEY ("run_id")
 );
+
+CREATE INDEX simulation_runs_submitted_at_idx ON simulation_runs ("submitted_at");
 
 CREATE TABLE simulation_results (
     "run_id" text NOT NULL,
