@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from simulations.batch import Paths
 from simulations.errors import SpecError
+from simulations.experience import Blend, Experience, blend
 from simulations.measures import Measures, measure
 from simulations.pool import TOTAL, Pool
 from simulations.portfolio import Labels, Portfolio
@@ -121,9 +122,10 @@ class PremiumMeasures:
 
 @dataclass(frozen=True, slots=True)
 class PremiumResult:
-    """Measures by group and in total; the rebate of the total is the sum over groups."""
+    """Measures by group and in total; the rebate of the total is the sum over groups. `experience` by group, if any."""
 
     groups: Mapping[str, PremiumMeasures]
+    experience: Mapping[str, Blend]
 
 
 def rebates(claims: Floats, premium: float, life_years: float, terms: PremiumTerms) -> tuple[Floats, Floats]:
@@ -141,7 +143,9 @@ def rebates(claims: Floats, premium: float, life_years: float, terms: PremiumTer
     return mlr, np.maximum(STANDARD[terms.line_of_business] - reported, 0.0) * base
 
 
-def finish(pool: Pool, portfolio: Portfolio, terms: PremiumTerms, paths: Paths) -> PremiumResult:
+def finish(
+    pool: Pool, portfolio: Portfolio, terms: PremiumTerms, paths: Paths, experience: Experience | None = None
+) -> PremiumResult:
     """Premium measures from simulated paths after all covers; rebates are of gross incurred claims by rule."""
     scenario = pool.scenario
     exposure: Floats | float = (
@@ -150,7 +154,8 @@ def finish(pool: Pool, portfolio: Portfolio, terms: PremiumTerms, paths: Paths) 
     charged = premiums(terms, portfolio, exposure)
     codes = pool.exposure.groups
     by_group = np.bincount(codes, charged, minlength=len(pool.names))
-    years = np.bincount(codes, np.broadcast_to(exposure, (portfolio.size,)), minlength=len(pool.names))
+    each = np.broadcast_to(np.asarray(exposure, np.float64), (portfolio.size,))
+    years: Floats = np.asarray(np.bincount(codes, each, minlength=len(pool.names)), np.float64)
     gross, net = paths.gross / CENTS, (paths.gross - paths.ceded) / CENTS
     levels = scenario.levels
     whole_mlr, whole_rebate = np.zeros(len(gross)), np.zeros(len(gross))
@@ -164,7 +169,7 @@ def finish(pool: Pool, portfolio: Portfolio, terms: PremiumTerms, paths: Paths) 
         whole_rebate += rebate
         out[name] = _one(net[:, g], by_group[g], years[g], share, mlr, rebate, levels)
     total = _one(net.sum(axis=1), by_group.sum(), years.sum(), terms, whole_mlr, whole_rebate, levels)
-    return PremiumResult({TOTAL: total} | out)
+    return PremiumResult({TOTAL: total} | out, {} if experience is None else blend(pool, years, experience))
 
 
 def _one(

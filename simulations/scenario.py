@@ -216,6 +216,16 @@ class ReserveScenario(PoolScenario):
     kind: Literal["reserve"]
 
 
+class ExperienceSpec(_Strict):
+    """Past claims of the groups: a file and its columns. Claims are dollars trended to next year's level."""
+
+    file: str
+    group: str = "group"
+    period: str = "period"
+    claims: str = "claims"
+    member_years: str = "member_years"
+
+
 class PremiumTerms(_Strict):
     """What is charged and filed. market: the column of `group_by` holds the rating pools of one line of business."""
 
@@ -234,6 +244,7 @@ class PremiumTerms(_Strict):
     tax_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.02
     risk_transfer: float = 0.0  # dollars received (+) or paid (-) in risk adjustment, a year
     deductible_factor: Annotated[float, Field(ge=1, le=2)] = 1.0
+    experience: ExperienceSpec | None = None  # blended with the manual expectation by Buhlmann-Straub credibility
 
 
 class PremiumScenario(PoolScenario):
@@ -313,9 +324,13 @@ def named_files(scenario: Scenario) -> list[tuple[str, str]]:
     if isinstance(scenario, IbnrScenario):
         given = (("triangle", scenario.triangle), ("claims", scenario.claims))
         return [(field, name) for field, name in given if isinstance(name, str)]
+    if isinstance(scenario, PremiumScenario) and scenario.premium.experience is not None:
+        past = [("premium.experience.file", scenario.premium.experience.file)]
+    else:
+        past = []
     severities = ((i, category.severity) for i, category in enumerate(scenario.categories))
     found = [(f"categories.{i}.severity.file", s.file) for i, s in severities if isinstance(s, EmpiricalSpec)]
-    return ([("portfolio", scenario.portfolio)] if isinstance(scenario.portfolio, str) else []) + found
+    return ([("portfolio", scenario.portfolio)] if isinstance(scenario.portfolio, str) else []) + found + past
 
 
 def parse(document: Any) -> Scenario:

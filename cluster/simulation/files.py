@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from simulations.errors import SpecError
+from simulations.experience import Experience
 from simulations.portfolio import Column, Labels, Portfolio, synthetic
-from simulations.scenario import IbnrScenario, PoolScenario, Scenario, SyntheticPortfolio, ViewPortfolio, parse
+from simulations.scenario import (
+    IbnrScenario,
+    PoolScenario,
+    PremiumTerms,
+    Scenario,
+    SyntheticPortfolio,
+    ViewPortfolio,
+    parse,
+)
 from simulations.triangles import Triangle, from_lines
 
 Floats = NDArray[np.float64]
@@ -87,6 +96,19 @@ class Inputs:
             raise SpecError("severity.column", f"{name} has no column {column!r}; it has {table.column_names}")
         return np.asarray(table[column].to_numpy(), np.float64)
 
+    def experience(self, terms: PremiumTerms) -> Experience | None:
+        """The past claims of the groups, where the terms name them."""
+        spec, field = terms.experience, "premium.experience"
+        if spec is None:
+            return None
+        table = self._table(spec.file, f"{field}.file")
+        return Experience(
+            _labels(table, spec.group, f"{field}.group"),
+            _labels(table, spec.period, f"{field}.period"),
+            _numbers(table, spec.claims, f"{field}.claims"),
+            _numbers(table, spec.member_years, f"{field}.member_years"),
+        )
+
     def triangle(self, scenario: IbnrScenario) -> tuple[Triangle, Floats | None]:
         """The development triangle and, where the scenario names it, the exposure of its origins."""
         if scenario.claims is not None:
@@ -110,16 +132,21 @@ def _portfolio(table: pa.Table, source: str) -> Portfolio:
         ):
             columns[name] = np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
         else:
-            encoded = values if pa.types.is_dictionary(kind) else pc.cast(values, pa.string()).dictionary_encode()
-            if encoded.null_count:
-                row = int(np.flatnonzero(np.asarray(pc.is_null(encoded)))[0])
-                raise SpecError("portfolio", f"column {name!r} of {source}, row {row + 1} is empty")
-            columns[name] = Labels(
-                np.asarray(encoded.indices, np.int32), tuple(str(text) for text in encoded.dictionary.to_pylist())
-            )
+            columns[name] = _labels(table, name, "portfolio")
     if table.num_rows == 0:
         raise SpecError("portfolio", f"{source} has no rows")
     return Portfolio(columns, table.num_rows, source)
+
+
+def _labels(table: pa.Table, name: str, field: str) -> Labels:
+    if name not in table.column_names:
+        raise SpecError(field, f"no column {name!r}; there are {table.column_names}")
+    values = table[name].combine_chunks()
+    encoded = values if pa.types.is_dictionary(values.type) else pc.cast(values, pa.string()).dictionary_encode()
+    if encoded.null_count:
+        row = int(np.flatnonzero(np.asarray(pc.is_null(encoded)))[0])
+        raise SpecError(field, f"column {name!r}, row {row + 1} is empty")
+    return Labels(np.asarray(encoded.indices, np.int32), tuple(str(text) for text in encoded.dictionary.to_pylist()))
 
 
 def _numbers(table: pa.Table, name: str, field: str) -> Floats:
@@ -173,12 +200,13 @@ def _accumulated(grid: Floats, cumulative: bool) -> Floats:
 def _from_claims(scenario: IbnrScenario, table: pa.Table) -> Triangle:
     """Paid amounts by period of service and lag to payment, up to the last period paid in (or `as_of`)."""
     names, unit = scenario.columns, "M8[M]" if scenario.grain == "monthly" else "M8[Y]"
-    service = _periods(table, names.service_date, "columns.service_date", unit)
-    paid = _periods(table, names.paid_date, "columns.paid_date", unit)
+    served_on = _days(table, names.service_date, "columns.service_date")
+    paid_on = _days(table, names.paid_date, "columns.paid_date")
     amount = _numbers(table, names.amount or "amount", "columns.amount")
-    if (paid < service).any():
-        row = int(np.flatnonzero(paid < service)[0])
+    if (paid_on < served_on).any():
+        row = int(np.flatnonzero(paid_on < served_on)[0])
         raise SpecError("claims", f"row {row + 1}: paid before it was served")
+    service, paid = (days.astype(unit).astype(np.int64) for days in (served_on, paid_on))
     last = int(np.datetime64(scenario.as_of, unit[3]).astype(np.int64)) if scenario.as_of else int(paid.max())
     first = int(service.min())
     size = last - first + 1
@@ -187,11 +215,11 @@ def _from_claims(scenario: IbnrScenario, table: pa.Table) -> Triangle:
     return Triangle(cumulative, tuple(labels.tolist()))
 
 
-def _periods(table: pa.Table, name: str | None, field: str, unit: str) -> NDArray[np.int64]:
+def _days(table: pa.Table, name: str | None, field: str) -> NDArray[np.datetime64]:
     if name is None or name not in table.column_names:
         raise SpecError(field, f"no column {name!r}; there are {table.column_names}")
     try:
         days = pc.cast(pc.cast(table[name], pa.date32()), pa.int32()).to_numpy()
     except pa.ArrowInvalid as error:
         raise SpecError(field, f"column {name!r}: {error}") from error
-    return np.asarray(np.asarray(days).astype("M8[D]").astype(unit).astype(np.int64))
+    return np.asarray(days).astype("M8[D]")

@@ -93,8 +93,9 @@ def run(
             body, hashes = _reserve_document(drawn), dict(drawn.table_hashes)
             agrees = drawn.passed if drawn.exact else None
             if isinstance(scenario, PremiumScenario):
-                priced = premium.finish(pool, inputs.portfolio(scenario), scenario.premium, drawn.paths)
-                body["premium"] = {name: _plain(group) for name, group in priced.groups.items()}
+                past = inputs.experience(scenario.premium)
+                priced = premium.finish(pool, inputs.portfolio(scenario), scenario.premium, drawn.paths, past)
+                body |= {"premium": _plain(priced.groups), "experience": _plain(priced.experience)}
     except KeyboardInterrupt as error:
         raise CancelledError("cancelled; run it again with the same --out to go on from its checkpoint") from error
     manifest = {
