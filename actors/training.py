@@ -1,5 +1,6 @@
 """Trains models on Ray. Small data trains in one worker; the loop is the same for more."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import ray.train
 from ray.train import Checkpoint, RunConfig, ScalingConfig
 from ray.train.xgboost import XGBoostTrainer
 
-from engine.learning import fit, registry
+from engine.learning import fit, fit_physiology, registry
 from engine.learning.meps import read_meps
+from engine.learning.nhanes import read_nhanes
 
 FIRST_YEAR, SECOND_YEAR = 2012, 2013
 REPEATS = 20
@@ -49,8 +51,8 @@ def train_base_risk(data: Path, out: Path, version: str, storage: Path) -> tuple
     )
     result = trainer.fit()
     with result.checkpoint.as_directory() as folder:
-        trees = [xgboost.Booster(model_file=Path(folder) / name) for name in ("mean.ubj", "quantiles.ubj")]
-    boosters = fit.Boosters(*trees, result.metrics["scale"])
+        fitted = [xgboost.Booster(model_file=Path(folder) / name) for name in ("mean.ubj", "quantiles.ubj")]
+    boosters = fit.Boosters(*fitted, result.metrics["scale"])
     sample = _sample(data)
     _, to_calibrate, to_test = fit.split(sample)
     model = fit.calibrate(version, boosters, to_calibrate, read_meps(data, FIRST_YEAR))
@@ -64,4 +66,41 @@ def train_base_risk(data: Path, out: Path, version: str, storage: Path) -> tuple
         "licence": "AHRQ MEPS public use files, United States Government, public domain; statistical use only",
         "split": "blake2b-32 of 'dupersid/panel', first byte / 256: < 0.70 fitted, < 0.85 calibrated, rest tested",
     }
-    return registry.save(model, boosters, training, metrics, out), metrics
+    trees = {"mean": boosters.mean, "quantiles": boosters.quantiles}
+    return registry.save(registry.BASE_RISK, version, trees, model.calibration, training, metrics, out), metrics
+
+
+def _physiology_loop(config: dict[str, Any]) -> None:
+    """Fits the model and its folds on rank 0; every rank reports once."""
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report({})
+        return
+    sample = read_nhanes(Path(config["file"]))
+    model, trees = fit_physiology.fit(config["version"], sample)
+    hazards = fit_physiology.cross_validated(sample)
+    metrics = fit_physiology.evaluate(sample, hazards, model.ten_year_mortality(hazards))
+    with tempfile.TemporaryDirectory() as folder:
+        training = {
+            "data": "NHANES III adults with mortality linked to 2019, death of any cause, follow-up cut at 20 years",
+            "licence": "US CDC/NCHS public-use files, public domain; never to be used to identify anyone",
+            "evaluation": f"out of fold, {fit_physiology.FOLDS} folds; ten-year mortality",
+        }
+        boosters = {"trees": trees}
+        registry.save(
+            registry.PHYSIOLOGY, config["version"], boosters, model.calibration, training, metrics, Path(folder)
+        )
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def train_physiology(file: Path, out: Path, version: str, storage: Path) -> tuple[Path, dict[str, Any]]:
+    """Trains the physiology model on an NHANES file through Ray Train; returns its folder and its figures."""
+    trainer = XGBoostTrainer(
+        _physiology_loop,
+        train_loop_config={"file": str(file.resolve()), "version": version},
+        scaling_config=ScalingConfig(num_workers=1),
+        run_config=RunConfig(name="physiology", storage_path=str(storage)),
+    )
+    result = trainer.fit()
+    with result.checkpoint.as_directory() as folder:
+        shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    return out / registry.PHYSIOLOGY / version, result.metrics

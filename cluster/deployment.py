@@ -58,7 +58,7 @@ def prepare(endpoints: Endpoints) -> None:
             {
                 "name": card.name,
                 "version": card.version,
-                "sha256": card.sha256["mean.ubj"],
+                "sha256": card.digest,
                 "card": {"features": list(card.features), "training": card.training, "metrics": card.metrics},
             },
         )

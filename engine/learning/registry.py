@@ -1,23 +1,28 @@
 """The registry of fitted models: a folder a version with the boosters and a card that says what they are."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from engine.errors import ModelError
-from engine.scoring.base_risk import BaseRiskModel, Calibration
+from engine.scoring import base_risk, physiology
 from engine.scoring.features import BASE_FEATURES
 
 if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
-    from engine.learning.fit import Boosters
+    import xgboost
 
 MODELS = Path(__file__).parent / "models"
-BASE_RISK = "base_risk"
-_FILES = ("mean.ubj", "quantiles.ubj")
+BASE_RISK, PHYSIOLOGY = "base_risk", "physiology"
+FEATURES: Mapping[str, tuple[str, ...]] = {
+    BASE_RISK: tuple(feature.code for feature in BASE_FEATURES),
+    PHYSIOLOGY: tuple(measure.code for measure in physiology.MEASURES),
+}
+"""The columns each model takes."""
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +34,32 @@ class ModelCard:
     features: tuple[str, ...]
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    calibration: Calibration
+    calibration: Mapping[str, Any]
     sha256: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One digest of all files: SHA-256 of their digests in order of their names."""
+        return hashlib.sha256("".join(self.sha256[name] for name in sorted(self.sha256)).encode()).hexdigest()
 
 
 def save(
-    model: BaseRiskModel, boosters: "Boosters", training: Mapping[str, Any], metrics: Mapping[str, Any], root: Path
+    name: str,
+    version: str,
+    boosters: Mapping[str, "xgboost.Booster"],
+    calibration: base_risk.Calibration | physiology.Calibration,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    root: Path,
 ) -> Path:
-    """Writes a version's folder below `root` and returns it."""
-    folder = root / BASE_RISK / model.version
+    """Writes a version's folder below `root` and returns it. `boosters` by file name without its ending."""
+    folder = root / name / version
     folder.mkdir(parents=True, exist_ok=True)
-    for name, booster in zip(_FILES, (boosters.mean, boosters.quantiles), strict=True):
-        booster.save_model(folder / name)
-    card = ModelCard(
-        BASE_RISK,
-        model.version,
-        tuple(feature.code for feature in BASE_FEATURES),
-        training,
-        metrics,
-        model.calibration,
-        {name: _digest(folder / name) for name in _FILES},
-    )
+    files = [f"{stem}.ubj" for stem in boosters]
+    for file, booster in zip(files, boosters.values(), strict=True):
+        booster.save_model(folder / file)
+    digests = {file: _digest(folder / file) for file in files}
+    card = ModelCard(name, version, FEATURES[name], training, metrics, asdict(calibration), digests)
     (folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(asdict(card)), indent=1) + b"\n")
     return folder
 
@@ -77,27 +87,47 @@ def _order(version: str) -> tuple[int, str]:
     return (int(version), "") if version.isdigit() else (-1, version)
 
 
-def load_base_risk(version: str = "", root: Path = MODELS) -> BaseRiskModel:
-    """The base-risk model of a version, the newest where none is given.
+def load_base_risk(version: str = "", root: Path = MODELS) -> base_risk.BaseRiskModel:
+    """The base-risk model of a version, the newest where none is given. Raises ModelError as `_load` does."""
+    card, (mean, quantiles) = _load(BASE_RISK, ("mean", "quantiles"), version, root)
+    return base_risk.BaseRiskModel(card.version, mean, quantiles, _typed(card, base_risk.Calibration))
+
+
+def load_physiology(version: str = "", root: Path = MODELS) -> physiology.PhysiologyModel:
+    """The physiology model of a version, the newest where none is given. Raises ModelError as `_load` does."""
+    card, (trees,) = _load(PHYSIOLOGY, ("trees",), version, root)
+    return physiology.PhysiologyModel(card.version, trees, _typed(card, physiology.Calibration))
+
+
+def _typed(card: ModelCard, kind: type[C]) -> C:
+    try:
+        return msgspec.convert(card.calibration, kind)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"model card {card.name}/{card.version} has no calibration that fits: {error}") from error
+
+
+def _load(name: str, stems: Sequence[str], version: str, root: Path) -> tuple[ModelCard, list["xgboost.Booster"]]:
+    """Card and boosters.
 
     Raises ModelError where the version is not there, a file's digest is not the card's, or the features differ.
     """
     import xgboost
 
-    known = [card for card in cards(root) if card.name == BASE_RISK]
+    known = [card for card in cards(root) if card.name == name]
     chosen = [card for card in known if not version or card.version == version]
     if not chosen:
-        raise ModelError(f"no base-risk model {version or '(any)'}: there are {[card.version for card in known]}")
+        raise ModelError(f"no {name} model {version or '(any)'}: there are {[card.version for card in known]}")
     card = chosen[-1]
-    if card.features != tuple(feature.code for feature in BASE_FEATURES):
-        raise ModelError(f"base-risk model {card.version} was fitted on other features; train it anew")
+    if card.features != FEATURES[name]:
+        raise ModelError(f"{name} model {card.version} was fitted on other features; train it anew")
     boosters = []
-    for name in _FILES:
-        path = root / BASE_RISK / card.version / name
+    for stem in stems:
+        path = root / name / card.version / f"{stem}.ubj"
         digest = _digest(path) if path.is_file() else "absent"
-        if digest != card.sha256[name]:
+        if digest != card.sha256[path.name]:
             raise ModelError(
-                f"model file {name} of version {card.version} has digest {digest}, its card says {card.sha256[name]}"
+                f"model file {path.name} of version {card.version} has digest {digest}, its card says "
+                f"{card.sha256[path.name]}"
             )
         boosters.append(xgboost.Booster(model_file=path))
-    return BaseRiskModel(card.version, boosters[0], boosters[1], card.calibration)
+    return card, boosters
