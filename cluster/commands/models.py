@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from cluster.stack import ray_environment
 
@@ -55,6 +56,27 @@ def predict_health(
     typer.echo(f"{scored:,} adults scored with physiology {model.version}, {refused:,} with too little data: {out}")
 
 
+@predict.command("behavior")
+def predict_behavior(
+    source: Annotated[str, typer.Option(help="layout of the file: lifesnaps")],
+    file: Annotated[Path, typer.Option(help="CSV with a row a person and day: id, date, steps, ...")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write")],
+) -> None:
+    """Forecast everyone's mean steps of the next seven days, with an 80 % interval.
+
+    Writes id, date, steps_next7_mean, lower_80 and upper_80 for each day with at least 14 earlier ones.
+    Example: vitanexus predict behavior --source lifesnaps --file daily.csv --out steps.parquet
+    """
+    from engine.learning.predict import predict_steps
+    from engine.learning.registry import load_behavior
+
+    if source != "lifesnaps":
+        raise typer.BadParameter(f"{source!r} is not a source: lifesnaps is the only one", param_hint="--source")
+    model = load_behavior()
+    found, unknown = predict_steps(model, file, out)
+    typer.echo(f"{found:,} days forecast with behavior {model.version}, {unknown:,} without any known steps: {out}")
+
+
 @train.command("base-risk")
 def train_base_risk(
     data: Annotated[Path, typer.Option(help="folder that holds meps_2012.parquet and meps_2013.parquet")],
@@ -73,6 +95,25 @@ def train_physiology(
 ) -> None:
     """Fit the physiology model on NHANES III through Ray Train, and print its out-of-fold figures."""
     _train("train_physiology", file, out, version)
+
+
+@train.command("behavior")
+def train_behavior(
+    lifesnaps: Annotated[Path, typer.Option(help="daily.csv of LifeSnaps, whose persons also judge the model")],
+    fitabase: Annotated[Path, typer.Option(help="folder of Fitabase, whose persons are trained on only")],
+    out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
+    version: Annotated[str, typer.Option(help="version of the new model")] = "1",
+) -> None:
+    """Train the steps forecast with Keras, and print its figures on unseen persons. Needs the extra `train`."""
+    from rich import print_json
+
+    from engine.learning.registry import MODELS
+    from engine.learning.train_behavior import train as fit
+
+    with Console(stderr=True).status("training on persons, and without each sixth of them"):
+        folder, metrics = fit(lifesnaps, fitabase, MODELS if out is None else out, version)
+    typer.echo(f"written to {folder}")
+    print_json(data=metrics)
 
 
 def _train(which: str, data: Path, out: Path | None, version: str) -> None:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from engine.errors import ModelError
-from engine.scoring import base_risk, physiology
+from engine.scoring import base_risk, physiology, steps_forecast
 from engine.scoring.features import BASE_FEATURES
 
 if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
     import xgboost
 
 MODELS = Path(__file__).parent / "models"
-BASE_RISK, PHYSIOLOGY = "base_risk", "physiology"
+BASE_RISK, PHYSIOLOGY, BEHAVIOR = "base_risk", "physiology", "behavior"
 FEATURES: Mapping[str, tuple[str, ...]] = {
     BASE_RISK: tuple(feature.code for feature in BASE_FEATURES),
     PHYSIOLOGY: tuple(measure.code for measure in physiology.MEASURES),
+    BEHAVIOR: steps_forecast.SERIES,
 }
 """The columns each model takes."""
 C = TypeVar("C")
@@ -47,7 +48,7 @@ def save(
     name: str,
     version: str,
     boosters: Mapping[str, "xgboost.Booster"],
-    calibration: base_risk.Calibration | physiology.Calibration,
+    calibration: base_risk.Calibration | physiology.Calibration | steps_forecast.Weights,
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     root: Path,
@@ -88,15 +89,32 @@ def _order(version: str) -> tuple[int, str]:
 
 
 def load_base_risk(version: str = "", root: Path = MODELS) -> base_risk.BaseRiskModel:
-    """The base-risk model of a version, the newest where none is given. Raises ModelError as `_load` does."""
-    card, (mean, quantiles) = _load(BASE_RISK, ("mean", "quantiles"), version, root)
+    """The base-risk model of a version, the newest where none is given.
+
+    Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
+    """
+    card = _card(BASE_RISK, version, root)
+    mean, quantiles = _boosters(card, ("mean", "quantiles"), root)
     return base_risk.BaseRiskModel(card.version, mean, quantiles, _typed(card, base_risk.Calibration))
 
 
 def load_physiology(version: str = "", root: Path = MODELS) -> physiology.PhysiologyModel:
-    """The physiology model of a version, the newest where none is given. Raises ModelError as `_load` does."""
-    card, (trees,) = _load(PHYSIOLOGY, ("trees",), version, root)
+    """The physiology model of a version, the newest where none is given.
+
+    Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
+    """
+    card = _card(PHYSIOLOGY, version, root)
+    trees = _boosters(card, ("trees",), root)[0]
     return physiology.PhysiologyModel(card.version, trees, _typed(card, physiology.Calibration))
+
+
+def load_behavior(version: str = "", root: Path = MODELS) -> steps_forecast.StepsForecaster:
+    """The steps forecast of a version, the newest where none is given.
+
+    Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
+    """
+    card = _card(BEHAVIOR, version, root)
+    return steps_forecast.StepsForecaster(card.version, _typed(card, steps_forecast.Weights))
 
 
 def _typed(card: ModelCard, kind: type[C]) -> C:
@@ -106,23 +124,24 @@ def _typed(card: ModelCard, kind: type[C]) -> C:
         raise ModelError(f"model card {card.name}/{card.version} has no calibration that fits: {error}") from error
 
 
-def _load(name: str, stems: Sequence[str], version: str, root: Path) -> tuple[ModelCard, list["xgboost.Booster"]]:
-    """Card and boosters.
-
-    Raises ModelError where the version is not there, a file's digest is not the card's, or the features differ.
-    """
-    import xgboost
-
+def _card(name: str, version: str, root: Path) -> ModelCard:
+    """Raises ModelError where the version is not there or was fitted on other features."""
     known = [card for card in cards(root) if card.name == name]
     chosen = [card for card in known if not version or card.version == version]
     if not chosen:
         raise ModelError(f"no {name} model {version or '(any)'}: there are {[card.version for card in known]}")
-    card = chosen[-1]
-    if card.features != FEATURES[name]:
-        raise ModelError(f"{name} model {card.version} was fitted on other features; train it anew")
+    if chosen[-1].features != FEATURES[name]:
+        raise ModelError(f"{name} model {chosen[-1].version} was fitted on other features; train it anew")
+    return chosen[-1]
+
+
+def _boosters(card: ModelCard, stems: Sequence[str], root: Path) -> list["xgboost.Booster"]:
+    """Raises ModelError where a file's digest is not the card's."""
+    import xgboost
+
     boosters = []
     for stem in stems:
-        path = root / name / card.version / f"{stem}.ubj"
+        path = root / card.name / card.version / f"{stem}.ubj"
         digest = _digest(path) if path.is_file() else "absent"
         if digest != card.sha256[path.name]:
             raise ModelError(
@@ -130,4 +149,4 @@ def _load(name: str, stems: Sequence[str], version: str, root: Path) -> tuple[Mo
                 f"{card.sha256[path.name]}"
             )
         boosters.append(xgboost.Booster(model_file=path))
-    return card, boosters
+    return boosters

@@ -38,8 +38,8 @@ def test_persons_are_linked_by_both_keys() -> None:
     first, second = read_meps(data, 2012), read_meps(data, 2013)
     rows_first, rows_second = link(first, second)
     assert len(rows_first) == 18_134
-    for a, b in zip(rows_first[:2000].tolist(), rows_second[:2000].tolist(), strict=True):
-        assert first.keys[a] == second.keys[b]
+    keys, others = first.keys, second.keys
+    assert [keys[row] for row in rows_first.tolist()] == [others[row] for row in rows_second.tolist()]
 
 
 def test_everyone_is_predicted(tmp_path: Path) -> None:
