@@ -10,23 +10,32 @@ import xgboost
 from numpy.typing import NDArray
 
 from engine.learning.meps import MepsYear, link
-from engine.scoring.base_risk import BaseRiskModel, Calibration, conformal_offset
-from engine.scoring.features import FEATURE_INDEX
+from engine.scoring.base_risk import (
+    AGE_EDGES,
+    GROUPS,
+    BaseRiskModel,
+    Calibration,
+    age_sex_group,
+    bands_of,
+    conformal_offset,
+)
 
 COST_CAP = 100_000.0
 """Winsorisation of the training cost in dollars: 0.3 % of persons lie above and would own the squared error."""
 FLOOR = 50.0
-BANDS = 5
+BANDS = 3
+FOLDS = 5
 KNOTS = 401
-ROUNDS = 200
+ROUNDS = 500
+QUANTILE_ROUNDS = 100
 MEAN_PARAMS: Mapping[str, Any] = {
     "objective": "reg:squarederror",
-    "max_depth": 3,
+    "max_depth": 2,
     "eta": 0.03,
     "min_child_weight": 20,
     "subsample": 0.5,
     "colsample_bytree": 0.5,
-    "reg_lambda": 20,
+    "reg_lambda": 5,
     "seed": 20_120_101,
     "nthread": 1,
 }
@@ -41,6 +50,8 @@ QUANTILE_PARAMS: Mapping[str, Any] = {
     "nthread": 1,
 }
 TARGET_COVERAGE = 0.90
+_AGES = [f"{low}-{high - 1}" for low, high in zip((0, *AGE_EDGES), (*AGE_EDGES, 121), strict=True)]
+GROUP_NAMES = tuple(f"{sex} {ages}" for sex in ("female", "male") for ages in _AGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +86,10 @@ def linked_sample(first: MepsYear, second: MepsYear) -> Sample:
     return Sample(first.features[rows_first], second.cost[rows_second], [keys[row] for row in rows_first.tolist()])
 
 
-def split(sample: Sample) -> tuple[Sample, Sample, Sample]:
-    """70 % to fit, 15 % to calibrate, 15 % to test, by a digest of (dupersid, panel): a person's part never changes."""
-    part = np.array([blake2b(f"{i}/{p}".encode(), digest_size=4).digest()[0] for i, p in sample.keys]) / 256.0
-    return sample[part < 0.70], sample[(part >= 0.70) & (part < 0.85)], sample[part >= 0.85]
+def folds(sample: Sample) -> NDArray[np.int64]:
+    """Fold [n] of each person by a digest of (dupersid, panel): a person's fold never changes."""
+    digests = [blake2b(f"{i}/{p}".encode(), digest_size=4).digest() for i, p in sample.keys]
+    return np.array([int.from_bytes(digest, "big") % FOLDS for digest in digests])
 
 
 def fit_trees(sample: Sample) -> Boosters:
@@ -86,34 +97,80 @@ def fit_trees(sample: Sample) -> Boosters:
     capped = np.minimum(sample.cost, COST_CAP)
     mean = xgboost.train(dict(MEAN_PARAMS), xgboost.DMatrix(sample.features, capped, nthread=1), ROUNDS)
     matrix = xgboost.QuantileDMatrix(sample.features, sample.cost, nthread=1)
-    quantiles = xgboost.train(dict(QUANTILE_PARAMS), matrix, ROUNDS // 2)
+    quantiles = xgboost.train(dict(QUANTILE_PARAMS), matrix, QUANTILE_ROUNDS)
     return Boosters(mean, quantiles, float(sample.cost.mean() / capped.mean()))
 
 
-def calibrate(version: str, boosters: Boosters, sample: Sample, reference: MepsYear) -> BaseRiskModel:
-    """The model: conformal offsets from persons the trees have not seen, percentiles from the weighted population.
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What trees that have not seen a person say of them: mean [n] and quantiles [n, 2], dollars, not calibrated."""
 
-    Each end is calibrated to 95 %, so that the interval covers 90 % within each band of predicted cost.
+    mean: NDArray[np.float64]
+    quantiles: NDArray[np.float64]
+
+
+def cross_fitted(sample: Sample) -> Unseen:
+    """Predictions for every person from trees fitted on the other folds."""
+    fold, mean, quantiles = folds(sample), np.empty(len(sample.cost)), np.empty((len(sample.cost), 2))
+    for k in range(FOLDS):
+        inside = fold == k
+        trees = fit_trees(sample[~inside])
+        matrix = xgboost.DMatrix(sample.features[inside], nthread=1)
+        mean[inside] = np.maximum(trees.mean.predict(matrix).astype(np.float64) * trees.scale, FLOOR)
+        quantiles[inside] = trees.quantiles.predict(matrix)
+    return Unseen(mean, quantiles)
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """What the ends of the interval lack, or have too much: lower and upper [GROUPS, BANDS], dollars."""
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+def conformal_offsets(sample: Sample, unseen: Unseen, edges: NDArray[np.float64]) -> Offsets:
+    """Offsets with which the interval holds 90 % of a group's persons in a band, at most 5 % of them below it.
+
+    The lower end comes first. Where nobody can be below it, as among people of whom many cost nothing, the upper end
+    gets the whole 10 %: both ends at 95 % would hold far more than 90 %.
     """
-    uncalibrated = Calibration(boosters.scale, FLOOR, (), (0.0,), (0.0,), (0.0, 1.0))
-    raw = BaseRiskModel(version, boosters.mean, boosters.quantiles, uncalibrated)
-    prediction = raw.predict(sample.features)
-    quantiles = boosters.quantiles.predict(xgboost.DMatrix(sample.features, nthread=1)).astype(np.float64)
-    edges = np.quantile(prediction.mean, np.linspace(0, 1, BANDS + 1)[1:-1])
-    band = np.searchsorted(edges, prediction.mean, side="right")
-    level = (1 + TARGET_COVERAGE) / 2
-    lower = [conformal_offset((quantiles[:, 0] - sample.cost)[band == b].tolist(), level) for b in range(BANDS)]
-    upper = [conformal_offset((sample.cost - quantiles[:, 1])[band == b].tolist(), level) for b in range(BANDS)]
-    costs = raw.predict(reference.features).mean
-    calibration = Calibration(
-        boosters.scale,
-        FLOOR,
-        tuple(edges.tolist()),
-        tuple(lower),
-        tuple(upper),
-        tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()),
-    )
-    return BaseRiskModel(version, boosters.mean, boosters.quantiles, calibration)
+    group = age_sex_group(sample.features)
+    band = bands_of(unseen.mean, group, edges)
+    found = Offsets(np.empty((GROUPS, BANDS)), np.empty((GROUPS, BANDS)))
+    for g in range(GROUPS):
+        for b in range(BANDS):
+            rows = (group == g) & (band == b)
+            cost, (low, high) = sample.cost[rows], unseen.quantiles[rows].T
+            found.lower[g, b] = conformal_offset((low - cost).tolist(), (1 + TARGET_COVERAGE) / 2)
+            below = cost < np.maximum(low - found.lower[g, b], 0.0)
+            found.upper[g, b] = conformal_offset(np.where(below, np.inf, cost - high).tolist(), TARGET_COVERAGE)
+    return found
+
+
+def band_edges(sample: Sample, unseen: Unseen) -> NDArray[np.float64]:
+    """Edges [GROUPS, BANDS - 1] of bands of predicted cost with as many persons of the group each."""
+    group, cuts = age_sex_group(sample.features), np.linspace(0, 1, BANDS + 1)[1:-1]
+    return np.array([np.quantile(unseen.mean[group == g], cuts) for g in range(GROUPS)])
+
+
+def calibrate(version: str, boosters: Boosters, sample: Sample, unseen: Unseen, reference: MepsYear) -> BaseRiskModel:
+    """The model: conformal offsets from out-of-fold predictions, percentiles from the weighted population."""
+    edges = band_edges(sample, unseen)
+    offsets = conformal_offsets(sample, unseen, edges)
+
+    def made(costs: tuple[float, ...]) -> BaseRiskModel:
+        calibration = Calibration(
+            boosters.scale, FLOOR, _rows(edges), _rows(offsets.lower), _rows(offsets.upper), costs
+        )
+        return BaseRiskModel(version, boosters.mean, boosters.quantiles, calibration)
+
+    costs = made((0.0, 1.0)).predict(reference.features).mean
+    return made(tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()))
+
+
+def _rows(table: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
 
 
 def _weighted_quantiles(values: NDArray[np.float64], weights: NDArray[np.float64], knots: int) -> NDArray[np.float64]:
@@ -129,30 +186,44 @@ def r2(cost: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     return float(1 - ((cost - predicted) ** 2).sum() / ((cost - cost.mean()) ** 2).sum())
 
 
-def evaluate(model: BaseRiskModel, sample: Sample) -> dict[str, Any]:
-    """Figures on persons the model has not seen: R2, MAE, coverage overall and by band, predictive ratios by group.
+def evaluate(sample: Sample, unseen: Unseen) -> dict[str, Any]:
+    """Figures on out-of-fold predictions: R2, MAE, coverage overall and by group, predictive ratios.
 
-    A predictive ratio is predicted over actual cost of a group: 1 means the group is neither under- nor overpredicted.
+    Intervals are widened by what the other half of the persons asks for. A predictive ratio is predicted over actual
+    cost of a group: 1 means the group is neither under- nor overpredicted.
     """
-    prediction = model.predict(sample.features)
-    inside = (sample.cost >= prediction.lower_90) & (sample.cost <= prediction.upper_90)
-    band = np.searchsorted(np.array(model.calibration.band_edges), prediction.mean, side="right")
-    age = sample.features[:, FEATURE_INDEX["age"]]
-    male = sample.features[:, FEATURE_INDEX["male"]] == 1
-    groups = {"female": ~male, "male": male}
-    for low, high in ((0, 17), (18, 34), (35, 49), (50, 64), (65, 120)):
-        groups[f"age {low}-{high}"] = (age >= low) & (age <= high)
+    inside, width = _intervals(sample, unseen)
+    group = age_sex_group(sample.features)
+    tenths = np.array_split(np.argsort(unseen.mean, kind="stable"), 10)
     return {
         "persons": len(sample.cost),
-        "r2": round(r2(sample.cost, prediction.mean), 4),
-        "mae": round(float(np.abs(sample.cost - prediction.mean).mean()), 2),
+        "r2": round(r2(sample.cost, unseen.mean), 4),
+        "mae": round(float(np.abs(sample.cost - unseen.mean).mean()), 2),
         "coverage_90": round(float(inside.mean()), 4),
-        "coverage_90_by_band": [round(float(inside[band == b].mean()), 4) for b in range(BANDS)],
-        "predictive_ratio": {
-            name: round(float(prediction.mean[rows].sum() / sample.cost[rows].sum()), 3)
-            for name, rows in groups.items()
-        },
+        "coverage_90_by_group": {GROUP_NAMES[g]: round(float(inside[group == g].mean()), 4) for g in range(GROUPS)},
+        "median_width": round(float(np.median(width)), 2),
+        "predictive_ratio": _ratio(sample, unseen, slice(None)),
+        "predictive_ratio_by_group": {GROUP_NAMES[g]: _ratio(sample, unseen, group == g) for g in range(GROUPS)},
+        "predictive_ratio_by_tenth": [_ratio(sample, unseen, rows) for rows in tenths],
     }
+
+
+def _ratio(sample: Sample, unseen: Unseen, rows: Any) -> float:
+    return round(float(unseen.mean[rows].sum() / sample.cost[rows].sum()), 3)
+
+
+def _intervals(sample: Sample, unseen: Unseen) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether each person's cost lies in their interval, and its width; offsets come from the other half of persons."""
+    inside, width = np.empty(len(sample.cost), bool), np.empty(len(sample.cost))
+    edges, half = band_edges(sample, unseen), np.arange(len(sample.cost)) % 2 == 0
+    for rows in (half, ~half):
+        offsets = conformal_offsets(sample[~rows], Unseen(unseen.mean[~rows], unseen.quantiles[~rows]), edges)
+        mean, group = unseen.mean[rows], age_sex_group(sample.features[rows])
+        band = bands_of(mean, group, edges)
+        low = np.clip(unseen.quantiles[rows, 0] - offsets.lower[group, band], 0.0, mean)
+        high = np.maximum(unseen.quantiles[rows, 1] + offsets.upper[group, band], mean)
+        inside[rows], width[rows] = (sample.cost[rows] >= low) & (sample.cost[rows] <= high), high - low
+    return inside, width
 
 
 def repeated_r2(sample: Sample, splits: int) -> list[float]:

@@ -2,8 +2,8 @@
 
 Mean cost: gradient-boosted trees with squared error on cost winsorised at a cap, rescaled to the uncapped mean, so that
 TreeSHAP contributions are dollars that add up to the prediction. Interval: 5 % and 95 % quantile trees, made honest by
-split-conformal offsets within bands of predicted cost (Romano, Patterson and Candes, NeurIPS 2019, conformalized
-quantile regression; Mondrian by band: Vovk, Gammerman and Shafer 2005).
+conformal offsets by age-sex group and band of predicted cost, from persons outside each fold (Romano, Patterson and
+Candes, NeurIPS 2019, conformalized quantile regression; Mondrian by group: Vovk, Gammerman and Shafer 2005).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
-from engine.scoring.features import BASE_FEATURES
+from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
+
+AGE_EDGES = (18, 35, 50, 65)
+GROUPS = 2 * (len(AGE_EDGES) + 1)
 
 if TYPE_CHECKING:  # xgboost takes seconds and 160 MB to import: only who predicts pays for it
     import xgboost
@@ -33,24 +36,39 @@ class CostPrediction:
 class Calibration:
     """What was measured after the trees were fitted.
 
-    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` cut the
-    predicted mean cost into bands; `lower_offsets` and `upper_offsets` (dollars, one a band) widen the quantiles.
+    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` [groups][bands
+    - 1] cut the predicted mean cost of an age-sex group into bands; `lower_offsets` and `upper_offsets` [groups][bands]
+    (dollars) widen its quantiles, or narrow them where negative.
     `reference_costs` are the predicted costs at equally spaced percentiles 0..100 of the reference population.
     """
 
     scale: float
     floor: float
-    band_edges: tuple[float, ...]
-    lower_offsets: tuple[float, ...]
-    upper_offsets: tuple[float, ...]
+    band_edges: tuple[tuple[float, ...], ...]
+    lower_offsets: tuple[tuple[float, ...], ...]
+    upper_offsets: tuple[tuple[float, ...], ...]
     reference_costs: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        bands = len(self.band_edges) + 1
-        if len(self.lower_offsets) != bands or len(self.upper_offsets) != bands:
-            raise ModelError(f"calibration: {bands} bands need as many offsets, not {len(self.lower_offsets)}")
+        shape = [len(row) + 1 for row in self.band_edges]
+        if len(shape) != GROUPS or any(
+            [len(row) for row in offsets] != shape for offsets in (self.lower_offsets, self.upper_offsets)
+        ):
+            raise ModelError(f"calibration: edges and offsets of {GROUPS} groups are needed")
         if any(b < a for a, b in zip(self.reference_costs, self.reference_costs[1:], strict=False)):
             raise ModelError("calibration: reference_costs must not fall")
+
+
+def age_sex_group(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Age-sex group [n] of a feature matrix, 0 .. GROUPS - 1: age bands of women, then of men."""
+    age = np.searchsorted(AGE_EDGES, features[:, FEATURE_INDEX["age"]], side="right")
+    male = features[:, FEATURE_INDEX["male"]] == 1
+    return np.asarray(age + male * (len(AGE_EDGES) + 1), np.int64)
+
+
+def bands_of(mean: NDArray[np.float64], group: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Band [n] of a predicted cost within its group; edges [groups, bands - 1]."""
+    return np.asarray((mean[:, None] >= edges[group]).sum(axis=1), np.int64)
 
 
 class BaseRiskModel:
@@ -77,9 +95,10 @@ class BaseRiskModel:
             self._mean.predict(matrix).astype(np.float64) * self.calibration.scale, self.calibration.floor
         )
         quantiles = self._quantiles.predict(matrix).astype(np.float64).reshape(len(features), 2)
-        band = np.searchsorted(np.array(self.calibration.band_edges), mean, side="right")
-        lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[band]
-        upper = quantiles[:, 1] + np.array(self.calibration.upper_offsets)[band]
+        group = age_sex_group(features)
+        band = bands_of(mean, group, np.array(self.calibration.band_edges))
+        lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[group, band]
+        upper = quantiles[:, 1] + np.array(self.calibration.upper_offsets)[group, band]
         return CostPrediction(mean, np.clip(lower, 0.0, mean), np.maximum(upper, mean))
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,14 +23,21 @@ def sample() -> fit.Sample:
     return fit.linked_sample(read_meps(data, 2012), read_meps(data, 2013))
 
 
-def test_r2_and_coverage_on_held_out_persons(sample: fit.Sample) -> None:
-    fitted, calibrated, tested = fit.split(sample)
-    assert not set(tested.keys) & (set(fitted.keys) | set(calibrated.keys))
-    figures = fit.evaluate(registry.load_base_risk(), tested)
-    assert figures["r2"] >= 0.20
-    assert 0.87 <= figures["coverage_90"] <= 0.97
+def test_r2_coverage_and_ratios_on_persons_outside_the_fold(sample: fit.Sample) -> None:
+    figures = fit.evaluate(sample, fit.cross_fitted(sample))
+    assert figures["r2"] >= 0.225
+    assert 0.885 <= figures["coverage_90"] <= 0.915
+    assert all(0.87 <= share <= 0.93 for share in figures["coverage_90_by_group"].values())
+    assert 0.95 <= figures["predictive_ratio"] <= 1.05
     card = next(card for card in registry.cards() if card.name == registry.BASE_RISK)
     assert {name: card.metrics[name] for name in figures} == figures
+
+
+def test_a_persons_fold_is_their_own(sample: fit.Sample) -> None:
+    fold = fit.folds(sample)
+    assert np.bincount(fold).min() > 0.18 * len(fold)
+    some = np.arange(len(fold)) % 7 == 3
+    np.testing.assert_array_equal(fit.folds(sample[some]), fold[some])
 
 
 def test_persons_are_linked_by_both_keys() -> None:
@@ -82,12 +89,12 @@ def test_the_conformal_offset_is_the_finite_sample_rank() -> None:
 
 
 def test_a_changed_model_file_is_refused(tmp_path: Path) -> None:
-    source = registry.MODELS / registry.BASE_RISK / "1"
-    copy = tmp_path / registry.BASE_RISK / "1"
+    source = registry.MODELS / registry.BASE_RISK / "2"
+    copy = tmp_path / registry.BASE_RISK / "2"
     copy.mkdir(parents=True)
     for path in source.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    assert registry.load_base_risk(root=tmp_path).version == "1"
+    assert registry.load_base_risk(root=tmp_path).version == "2"
     damaged = bytearray((copy / "mean.ubj").read_bytes())
     damaged[100] ^= 1
     (copy / "mean.ubj").write_bytes(damaged)

@@ -60,9 +60,10 @@ def test_a_person_with_nothing_known_but_age_costs_little(scorer: HealthScorer) 
 
 
 def test_wearables_take_part_from_the_seventh_day(scorer: HealthScorer) -> None:
-    walks = {"steps": 10_900.0}
-    without = score_record(scorer, record(month=walks, days=6))
-    with_them = score_record(scorer, record(month=walks, days=7))
+    # a costly member: a tenth of the cost of a cheap one is not among the five largest factors
+    costly, walks = {"cost_total": 60_000.0, "cost_inpatient": 20_000.0}, {"steps": 10_900.0}
+    without = score_record(scorer, record(costly, month=walks, days=6))
+    with_them = score_record(scorer, record(costly, month=walks, days=7))
     assert without.components == ["base_risk"] and with_them.components == ["base_risk", "wearables"]
     assert 0.85 * without.predicted_cost <= with_them.predicted_cost < without.predicted_cost
     assert any(factor.code == "steps" and factor.direction == "lowers" for factor in with_them.risk_factors)
