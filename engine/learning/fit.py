@@ -192,7 +192,8 @@ def evaluate(sample: Sample, unseen: Unseen) -> dict[str, Any]:
     Intervals are widened by what the other half of the persons asks for. A predictive ratio is predicted over actual
     cost of a group: 1 means the group is neither under- nor overpredicted.
     """
-    inside, width = _intervals(sample, unseen)
+    lower, upper = intervals(sample, unseen)
+    inside = (sample.cost >= lower) & (sample.cost <= upper)
     group = age_sex_group(sample.features)
     tenths = np.array_split(np.argsort(unseen.mean, kind="stable"), 10)
     return {
@@ -201,7 +202,7 @@ def evaluate(sample: Sample, unseen: Unseen) -> dict[str, Any]:
         "mae": round(float(np.abs(sample.cost - unseen.mean).mean()), 2),
         "coverage_90": round(float(inside.mean()), 4),
         "coverage_90_by_group": {GROUP_NAMES[g]: round(float(inside[group == g].mean()), 4) for g in range(GROUPS)},
-        "median_width": round(float(np.median(width)), 2),
+        "median_width": round(float(np.median(upper - lower)), 2),
         "predictive_ratio": _ratio(sample, unseen, slice(None)),
         "predictive_ratio_by_group": {GROUP_NAMES[g]: _ratio(sample, unseen, group == g) for g in range(GROUPS)},
         "predictive_ratio_by_tenth": [_ratio(sample, unseen, rows) for rows in tenths],
@@ -212,18 +213,17 @@ def _ratio(sample: Sample, unseen: Unseen, rows: Any) -> float:
     return round(float(unseen.mean[rows].sum() / sample.cost[rows].sum()), 3)
 
 
-def _intervals(sample: Sample, unseen: Unseen) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Whether each person's cost lies in their interval, and its width; offsets come from the other half of persons."""
-    inside, width = np.empty(len(sample.cost), bool), np.empty(len(sample.cost))
+def intervals(sample: Sample, unseen: Unseen) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper end of each person's 90 % interval, with offsets from the other half of the persons."""
+    lower, upper = np.empty(len(sample.cost)), np.empty(len(sample.cost))
     edges, half = band_edges(sample, unseen), np.arange(len(sample.cost)) % 2 == 0
     for rows in (half, ~half):
         offsets = conformal_offsets(sample[~rows], Unseen(unseen.mean[~rows], unseen.quantiles[~rows]), edges)
         mean, group = unseen.mean[rows], age_sex_group(sample.features[rows])
         band = bands_of(mean, group, edges)
-        low = np.clip(unseen.quantiles[rows, 0] - offsets.lower[group, band], 0.0, mean)
-        high = np.maximum(unseen.quantiles[rows, 1] + offsets.upper[group, band], mean)
-        inside[rows], width[rows] = (sample.cost[rows] >= low) & (sample.cost[rows] <= high), high - low
-    return inside, width
+        lower[rows] = np.clip(unseen.quantiles[rows, 0] - offsets.lower[group, band], 0.0, mean)
+        upper[rows] = np.maximum(unseen.quantiles[rows, 1] + offsets.upper[group, band], mean)
+    return lower, upper
 
 
 def repeated_r2(sample: Sample, splits: int) -> list[float]:

@@ -53,7 +53,10 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class MepsYear:
-    """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent)."""
+    """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent).
+
+    `race` is MEPS's RACETHX (NaN if absent): for evaluation by group, never a feature.
+    """
 
     year: int
     dupersid: pa.ChunkedArray
@@ -61,6 +64,7 @@ class MepsYear:
     features: NDArray[np.float32]
     cost: NDArray[np.float64]
     weight: NDArray[np.float64]
+    race: NDArray[np.float64]
 
     @property
     def keys(self) -> list[tuple[str, int]]:
@@ -96,6 +100,7 @@ def read_meps(directory: Path, year: int) -> MepsYear:
         np.stack([columns[feature.code] for feature in BASE_FEATURES], axis=1).astype(np.float32),
         _valid(table, f"totexp{suffix}"),
         _valid(table, f"perwt{suffix}f"),
+        _valid(table, "racethx"),
     )
 
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, shared_data
 from tests.e2e.conftest import RunningStack, vitanexus
 from tests.e2e.test_http import wait_until
 
-COMMANDS = ("demo", "simulate", "hcc", "up", "status", "down", "migrate", "replay", "score", "predict", "train", "docs")
+COMMANDS = tuple("demo simulate jobs hcc up status down migrate replay score predict train evaluate docs".split())
 
 
 def test_help_teaches_every_command() -> None:
@@ -55,6 +55,19 @@ def test_the_cost_of_a_survey_file_is_predicted(tmp_path: Path) -> None:
     assert table.num_rows == pq.read_metadata(folder / "meps_2012.parquet").num_rows
     low, mean, high = (table[name].to_numpy() for name in ("lower_90", "predicted_cost", "upper_90"))
     assert (low >= 0).all() and (low <= mean).all() and (mean <= high).all()
+
+
+def test_the_cost_model_is_evaluated(tmp_path: Path) -> None:
+    done = vitanexus("evaluate", "--data", str(shared_data("meps")), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {"tenth of prediction", "age and sex", "condition", "race"} < set(found)
+    card = json.loads((ROOT / "engine/learning/models/base_risk/2/card.json").read_text())["metrics"]
+    assert found["all"]["r2"] == card["r2"] and found["all"]["coverage_90"] == card["coverage_90"]
+    for plot in ("calibration.png", "groups.png"):
+        assert (tmp_path / "out" / plot).stat().st_size > 5000
+    alone = vitanexus("evaluate", "--data", str(shared_data("meps")), "--year", "2013", "--out", str(tmp_path / "o"))
+    assert alone.returncode == 1 and "meps_2014" in alone.stderr
 
 
 @pytest.mark.parametrize(
