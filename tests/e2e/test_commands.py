@@ -12,7 +12,22 @@ from tests.conftest import ROOT, shared_data
 from tests.e2e.conftest import RunningStack, vitanexus
 from tests.e2e.test_http import wait_until
 
-COMMANDS = tuple("demo simulate jobs hcc up status down migrate replay score predict train evaluate docs".split())
+COMMANDS = (
+    "demo",
+    "simulate",
+    "jobs",
+    "hcc",
+    "up",
+    "status",
+    "down",
+    "migrate",
+    "replay",
+    "score",
+    "predict",
+    "train",
+    "evaluate",
+    "docs",
+)
 
 
 def test_help_teaches_every_command() -> None:
