@@ -24,6 +24,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import rule, generated doc
 bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.hcc
+	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.simulation
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)

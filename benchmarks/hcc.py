@@ -4,11 +4,8 @@ Each member has eight random codes of the model. Figures are medians of several 
 """
 
 import datetime as dt
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import psutil
@@ -42,16 +39,6 @@ def crowd(model: str, members: int) -> tuple[pa.Table, pa.Table]:
     return pa.table(people), pa.table({"member_id": ids.take(rows), "icd10": pa.array(codes[held])})
 
 
-def _seconds(work: Callable[[], Any], runs: int) -> float:
-    work()
-    taken = []
-    for _ in range(runs):
-        begun = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begun)
-    return median(taken)
-
-
 def measure(model: str, members: int, runs: int) -> dict[str, float]:
     """Members a second by way of scoring."""
     year = YEARS[model]
@@ -70,7 +57,7 @@ def measure(model: str, members: int, runs: int) -> dict[str, float]:
         "from encoded codes": encoded,
         "nine segments and ledger": lambda: score(people, diagnoses, model, year, all_segments=True).ledger(),
     }
-    return {name: members / _seconds(work, runs) for name, work in ways.items()}
+    return {name: members / machine.seconds(work, runs) for name, work in ways.items()}
 
 
 def peer(model: str, members: int, runs: int) -> float:
@@ -93,7 +80,7 @@ def peer(model: str, members: int, runs: int) -> float:
                 orec=person["orec"],
             )
 
-    return members / _seconds(work, runs)
+    return members / machine.seconds(work, runs)
 
 
 def run(

@@ -1,9 +1,13 @@
-"""What machine a figure was measured on."""
+"""What machine a figure was measured on, and how a call is timed."""
 
 import importlib.metadata
 import os
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import psutil
 
@@ -27,3 +31,14 @@ def describe() -> dict[str, str]:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
+
+
+def seconds(work: Callable[[], Any], runs: int) -> float:
+    """Median wall time of `runs` calls after a first one, which compiles and warms."""
+    work()
+    taken = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return median(taken)
