@@ -301,13 +301,23 @@ class _Enrolments:
     def catch_up(self, judged: Sequence[Judged], retry_seconds: float) -> None:
         """Reads the enrolment log to its end: an event acknowledged after its member's enrolment finds the member."""
         partitions = {part.partition for part in judged}
-        ends = self._reader.end_offsets([(ENROLLMENT.topic, partition) for partition in sorted(partitions)])
         deadline = time.monotonic() + retry_seconds
+        ends = self._ends([(ENROLLMENT.topic, partition) for partition in sorted(partitions)], deadline)
         while any(self._next(place) < end for place, end in ends.items()):
             if time.monotonic() > deadline:
                 late = {place: (self._next(place), end) for place, end in ends.items() if self._next(place) < end}
                 raise StreamError(f"the broker does not deliver enrolments it holds within {retry_seconds:g} s: {late}")
             self.poll(100)
+
+    def _ends(self, places: Sequence[Place], deadline: float) -> dict[Place, int]:
+        """Log ends, asked for until the broker answers: it may be away for as long as PostgreSQL may."""
+        while True:
+            try:
+                return self._reader.end_offsets(places)
+            except StreamError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_FIRST)
 
     def _next(self, place: Place) -> int:
         return self._held[place].next_offset if place in self._held else self._positions[place]

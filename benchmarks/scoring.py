@@ -66,7 +66,7 @@ def measure(members: int, runs: int) -> list[tuple[str, str]]:
     """What was measured and the figure."""
     base, physiology, behavior = registry.load_base_risk(), registry.load_physiology(), registry.load_behavior()
     features = crowd(members)
-    trees = xgboost.Booster(model_file=registry.MODELS / registry.BASE_RISK / base.version / "mean.ubj")
+    trees = xgboost.Booster(model_file=registry.MODELS / registry.BASE_RISK / base.version / "mean.json")
     trees.set_param({"nthread": 1})
     few = max(members // FACTORED, 1)
     adults, series = measures(few), days(few)

@@ -174,7 +174,7 @@ class ScoreResponse(BaseModel):
     graceful_shutdown_wait_loop_s=0.2,
 )
 class Scorer:
-    """The models, away from the HTTP workers: xgboost costs seconds and 160 MB to import."""
+    """The models, away from the HTTP workers."""
 
     def __init__(self, rules: ScoringRules, model_version: str) -> None:
         self._scorer = HealthScorer(load_base_risk(model_version), rules)

@@ -30,7 +30,7 @@ ALL = tuple(range(PARTITIONS))
 
 def plan(name: str, postgres_url: str, bootstrap: str, partitions: Sequence[int] = ALL, **other: float) -> ShardPlan:
     """A plan with the short times of a test."""
-    usual = {"lease_seconds": 6.0, "snapshot_every": 4, "poll_records": 500, "poll_ms": 50, "retry_seconds": 30.0}
+    usual = {"lease_seconds": 6.0, "snapshot_every": 4, "poll_records": 500, "poll_ms": 50, "retry_seconds": 60.0}
     return ShardPlan(name, tuple(partitions), postgres_url, bootstrap, **(usual | other))
 
 

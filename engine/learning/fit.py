@@ -19,6 +19,7 @@ from engine.scoring.base_risk import (
     bands_of,
     conformal_offset,
 )
+from engine.scoring.trees import trees_of
 
 COST_CAP = 100_000.0
 """Winsorisation of the training cost in dollars: 0.3 % of persons lie above and would own the squared error."""
@@ -158,12 +159,13 @@ def calibrate(version: str, boosters: Boosters, sample: Sample, unseen: Unseen, 
     """The model: conformal offsets from out-of-fold predictions, percentiles from the weighted population."""
     edges = band_edges(sample, unseen)
     offsets = conformal_offsets(sample, unseen, edges)
+    trees = [trees_of(booster.save_raw("json")) for booster in (boosters.mean, boosters.quantiles)]
 
     def made(costs: tuple[float, ...]) -> BaseRiskModel:
         calibration = Calibration(
             boosters.scale, FLOOR, _rows(edges), _rows(offsets.lower), _rows(offsets.upper), costs
         )
-        return BaseRiskModel(version, boosters.mean, boosters.quantiles, calibration)
+        return BaseRiskModel(version, *trees, calibration)
 
     costs = made((0.0, 1.0)).predict(reference.features).mean
     return made(tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()))

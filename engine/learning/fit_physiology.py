@@ -17,6 +17,7 @@ from engine.scoring.physiology import (
     design,
     scaling_of,
 )
+from engine.scoring.trees import trees_of
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -54,7 +55,8 @@ def fit(version: str, sample: NhanesSample) -> tuple[PhysiologyModel, xgboost.Bo
     beta = penalised_cox((columns - centre) / spread, months, died, RIDGE) / spread
     offset = float(centre @ beta)
     trees = _trees(clean, columns @ beta - offset, months, died)
-    started = PhysiologyModel(version, trees, Calibration(scaling, tuple(beta.tolist()), offset, 1.0, (0.0, 1.0)))
+    evaluated = trees_of(trees.save_raw("json"))
+    started = PhysiologyModel(version, evaluated, Calibration(scaling, tuple(beta.tolist()), offset, 1.0, (0.0, 1.0)))
     hazards = started.log_hazard(sample.features)
     known = ~np.isnan(hazards)
     calibration = Calibration(
@@ -64,7 +66,7 @@ def fit(version: str, sample: NhanesSample) -> tuple[PhysiologyModel, xgboost.Bo
         _baseline(hazards[known], months[known], died[known]),
         tuple(np.quantile(hazards[known], np.linspace(0, 1, KNOTS)).tolist()),
     )
-    return PhysiologyModel(version, trees, calibration), trees
+    return PhysiologyModel(version, evaluated, calibration), trees
 
 
 def _trees(clean: Floats, linear: Floats, months: Floats, died: Flags) -> xgboost.Booster:

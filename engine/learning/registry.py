@@ -11,6 +11,7 @@ import msgspec
 from engine.errors import ModelError
 from engine.scoring import base_risk, physiology, steps_forecast
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.trees import Trees, trees_of
 
 if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
     import xgboost
@@ -56,7 +57,7 @@ def save(
     """Writes a version's folder below `root` and returns it. `boosters` by file name without its ending."""
     folder = root / name / version
     folder.mkdir(parents=True, exist_ok=True)
-    files = [f"{stem}.ubj" for stem in boosters]
+    files = [f"{stem}.json" for stem in boosters]
     for file, booster in zip(files, boosters.values(), strict=True):
         booster.save_model(folder / file)
     digests = {file: _digest(folder / file) for file in files}
@@ -94,7 +95,7 @@ def load_base_risk(version: str = "", root: Path = MODELS) -> base_risk.BaseRisk
     Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
     """
     card = _card(BASE_RISK, version, root)
-    mean, quantiles = _boosters(card, ("mean", "quantiles"), root)
+    mean, quantiles = _trees(card, ("mean", "quantiles"), root)
     return base_risk.BaseRiskModel(card.version, mean, quantiles, _typed(card, base_risk.Calibration))
 
 
@@ -104,7 +105,7 @@ def load_physiology(version: str = "", root: Path = MODELS) -> physiology.Physio
     Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
     """
     card = _card(PHYSIOLOGY, version, root)
-    trees = _boosters(card, ("trees",), root)[0]
+    trees = _trees(card, ("trees",), root)[0]
     return physiology.PhysiologyModel(card.version, trees, _typed(card, physiology.Calibration))
 
 
@@ -135,18 +136,16 @@ def _card(name: str, version: str, root: Path) -> ModelCard:
     return chosen[-1]
 
 
-def _boosters(card: ModelCard, stems: Sequence[str], root: Path) -> list["xgboost.Booster"]:
+def _trees(card: ModelCard, stems: Sequence[str], root: Path) -> list[Trees]:
     """Raises ModelError where a file's digest is not the card's."""
-    import xgboost
-
-    boosters = []
+    found = []
     for stem in stems:
-        path = root / card.name / card.version / f"{stem}.ubj"
+        path = root / card.name / card.version / f"{stem}.json"
         digest = _digest(path) if path.is_file() else "absent"
-        if digest != card.sha256[path.name]:
+        if digest != card.sha256.get(path.name):
             raise ModelError(
                 f"model file {path.name} of version {card.version} has digest {digest}, its card says "
-                f"{card.sha256[path.name]}"
+                f"{card.sha256.get(path.name)}"
             )
-        boosters.append(xgboost.Booster(model_file=path))
-    return boosters
+        found.append(trees_of(path.read_bytes()))
+    return found

@@ -8,19 +8,16 @@ Candes, NeurIPS 2019, conformalized quantile regression; Mondrian by group: Vovk
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
+from engine.scoring.trees import Trees
 
 AGE_EDGES = (18, 35, 50, 65)
 GROUPS = 2 * (len(AGE_EDGES) + 1)
-
-if TYPE_CHECKING:  # xgboost takes seconds and 160 MB to import: only who predicts pays for it
-    import xgboost
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +71,22 @@ def bands_of(mean: NDArray[np.float64], group: NDArray[np.int64], edges: NDArray
 class BaseRiskModel:
     """A fitted model. Pure: the same row gives the same bits in any batch."""
 
-    def __init__(
-        self, version: str, mean: "xgboost.Booster", quantiles: "xgboost.Booster", calibration: Calibration
-    ) -> None:
-        self.version = version
-        self.calibration = calibration
-        self._mean = mean
-        self._quantiles = quantiles
-        for booster in (mean, quantiles):
-            booster.set_param({"nthread": 1})
-            if booster.num_features() != len(BASE_FEATURES):
+    def __init__(self, version: str, mean: Trees, quantiles: Trees, calibration: Calibration) -> None:
+        self.version, self.calibration, self._mean, self._quantiles = version, calibration, mean, quantiles
+        for trees, outputs in ((mean, 1), (quantiles, 2)):
+            if (trees.features, len(trees.intercept)) != (len(BASE_FEATURES), outputs):
                 raise ModelError(
-                    f"base-risk model {version}: it takes {booster.num_features()} features, not {len(BASE_FEATURES)}"
+                    f"base-risk model {version}: {outputs} outputs of {len(BASE_FEATURES)} features are needed, its "
+                    f"trees give {len(trees.intercept)} of {trees.features}"
                 )
+        self._explained = mean.explained()
 
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
         """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
-        matrix = self._matrix(features)
         mean = np.maximum(
-            self._mean.predict(matrix).astype(np.float64) * self.calibration.scale, self.calibration.floor
+            self._mean.margins(features)[:, 0].astype(np.float64) * self.calibration.scale, self.calibration.floor
         )
-        quantiles = self._quantiles.predict(matrix).astype(np.float64).reshape(len(features), 2)
+        quantiles = self._quantiles.margins(features).astype(np.float64)
         group = age_sex_group(features)
         band = bands_of(mean, group, np.array(self.calibration.band_edges))
         lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[group, band]
@@ -103,27 +95,16 @@ class BaseRiskModel:
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Exact TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction."""
-        return self._contributions(features)[:, :-1]
+        return (self._explained.of(features) * self.calibration.scale).astype(np.float32)
 
     def bias(self) -> float:
         """The prediction in dollars for nobody in particular, to which the contributions add."""
-        return float(self._contributions(np.zeros((1, len(BASE_FEATURES)), np.float32))[0, -1])
+        return self._explained.bias * self.calibration.scale
 
     def percentile(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the cost stands among the predicted costs of the reference population, 0 to 1."""
         knots = np.array(self.calibration.reference_costs)
         return np.interp(cost, knots, np.linspace(0.0, 1.0, len(knots)))
-
-    def _contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        values = self._mean.predict(self._matrix(features), pred_contribs=True)
-        return np.asarray(values * np.float32(self.calibration.scale), np.float32)
-
-    def _matrix(self, features: NDArray[np.float32]) -> "xgboost.DMatrix":
-        import xgboost
-
-        if features.ndim != 2 or features.shape[1] != len(BASE_FEATURES):
-            raise ModelError(f"features of shape {features.shape}: the model takes [n, {len(BASE_FEATURES)}]")
-        return xgboost.DMatrix(np.asarray(features, np.float32), nthread=1)
 
 
 def conformal_offset(scores: Sequence[float], level: float) -> float:

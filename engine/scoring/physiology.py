@@ -7,15 +7,12 @@ to expect, so that a missing value moves nobody. Sex and age are of the model; r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
-
-if TYPE_CHECKING:
-    import xgboost
+from engine.scoring.trees import Trees
 
 Floats = NDArray[np.float64]
 
@@ -148,20 +145,16 @@ def design(clean: Floats, scaling: Scaling) -> Floats:
 class PhysiologyModel:
     """A fitted model. Pure: the same row gives the same bits in any batch."""
 
-    def __init__(self, version: str, trees: "xgboost.Booster", calibration: Calibration) -> None:
+    def __init__(self, version: str, trees: Trees, calibration: Calibration) -> None:
         self.version, self.calibration, self._trees = version, calibration, trees
-        trees.set_param({"nthread": 1})
-        if trees.num_features() != len(MEASURES):
-            raise ModelError(f"physiology {version}: its trees take {trees.num_features()} features: train it anew")
+        if trees.features != len(MEASURES):
+            raise ModelError(f"physiology {version}: its trees take {trees.features} features: train it anew")
 
     def log_hazard(self, features: Floats) -> Floats:
         """Log hazard [n] relative to the average of the training adults, NaN where too little is known."""
-        import xgboost
-
         clean = cleaned(features)
-        linear = self.linear(clean)
-        matrix = xgboost.DMatrix(clean.astype(np.float32), base_margin=linear, nthread=1)
-        whole = self._trees.predict(matrix, output_margin=True).astype(np.float64)
+        linear = self.linear(clean)[:, None].astype(np.float32)
+        whole = self._trees.margins(clean.astype(np.float32), linear)[:, 0].astype(np.float64)
         enough = np.array([not reason for reason in lacking(features)], bool)
         return np.where(enough, whole, np.nan)
 

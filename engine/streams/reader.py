@@ -11,6 +11,9 @@ from engine.errors import StreamError
 from engine.streams.client import BOOTSTRAP_MS, broker_errors
 
 _FETCH_BYTES = 4 << 20
+_ASK_MS = 5_000
+"""How long one question for log ends may take: the caller asks again, with fresh metadata, rather than wait for an old
+connection's timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,10 @@ class KafkaReader:
         ]
 
     def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """The log end of each topic partition as the broker tells it now."""
+        """The log end of each topic partition as the broker tells it now. Raises StreamError while it is away."""
         places = [TopicPartition(topic, partition) for topic, partition in partitions]
         with broker_errors(self._bootstrap, "ask for log ends"):
-            ends = self._consumer.end_offsets(places)
+            ends = self._consumer.end_offsets(places, timeout_ms=_ASK_MS)
         return {(place.topic, place.partition): int(offset) for place, offset in ends.items()}
 
     def begin_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:

@@ -95,10 +95,10 @@ def test_a_changed_model_file_is_refused(tmp_path: Path) -> None:
     for path in source.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     assert registry.load_base_risk(root=tmp_path).version == "2"
-    damaged = bytearray((copy / "mean.ubj").read_bytes())
+    damaged = bytearray((copy / "mean.json").read_bytes())
     damaged[100] ^= 1
-    (copy / "mean.ubj").write_bytes(damaged)
-    with pytest.raises(ModelError, match=r"mean\.ubj"):
+    (copy / "mean.json").write_bytes(damaged)
+    with pytest.raises(ModelError, match=r"mean\.json"):
         registry.load_base_risk(root=tmp_path)
     card = json.loads((copy / "card.json").read_text())
     assert card["name"] == registry.BASE_RISK
