@@ -159,13 +159,13 @@ def calibrate(version: str, boosters: Boosters, sample: Sample, unseen: Unseen, 
     """The model: conformal offsets from out-of-fold predictions, percentiles from the weighted population."""
     edges = band_edges(sample, unseen)
     offsets = conformal_offsets(sample, unseen, edges)
-    trees = [trees_of(booster.save_raw("json")) for booster in (boosters.mean, boosters.quantiles)]
+    mean, quantiles = (trees_of(booster.save_raw("json")) for booster in (boosters.mean, boosters.quantiles))
 
     def made(costs: tuple[float, ...]) -> BaseRiskModel:
         calibration = Calibration(
             boosters.scale, FLOOR, _rows(edges), _rows(offsets.lower), _rows(offsets.upper), costs
         )
-        return BaseRiskModel(version, *trees, calibration)
+        return BaseRiskModel(version, mean, quantiles, calibration)
 
     costs = made((0.0, 1.0)).predict(reference.features).mean
     return made(tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()))
