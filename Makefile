@@ -28,7 +28,7 @@ bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.simulation
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
-	$(BIN)/vitanexus train base-risk --data $(DATA) --version 2
+	$(BIN)/vitanexus train base-risk --data $(DATA) --version 3
 
 docs: $(VENV)/.installed-dev ## write docs/events.md and docs/tables.md from the record tables
 	$(BIN)/vitanexus docs

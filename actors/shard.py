@@ -7,7 +7,7 @@ import ray
 
 from actors.shard_loop import ShardLoop, ShardPlan
 from engine import logs
-from engine.learning.registry import load_base_risk
+from engine.learning.registry import load_models
 from engine.scoring.health_score import HealthScorer, ScoringRules
 
 
@@ -26,7 +26,7 @@ class MemberShard:
     def __init__(self, plan: ShardPlan, rules: ScoringRules, model_version: str, log_level: str) -> None:
         logs.configure(log_level)
         self._log = logs.get_logger(shard=plan.name)
-        self._loop = ShardLoop(plan, HealthScorer(load_base_risk(model_version), rules))
+        self._loop = ShardLoop(plan, HealthScorer(load_models(model_version), rules))
         self._thread = threading.Thread(target=self._run, name=plan.name, daemon=True)
         self._thread.start()
 

@@ -9,9 +9,9 @@ import ray.train
 from ray.train import Checkpoint, RunConfig, ScalingConfig
 from ray.train.xgboost import XGBoostTrainer
 
-from engine.learning import fit, fit_physiology, registry
+from engine.learning import fit, fit_ensemble, fit_physiology, registry
 from engine.learning.meps import read_meps
-from engine.learning.nhanes import read_nhanes
+from engine.learning.nhanes import read_nhanes, read_steps
 
 FIRST_YEAR, SECOND_YEAR = 2012, 2013
 REPEATS = 20
@@ -99,3 +99,20 @@ def train_physiology(file: Path, out: Path, version: str, storage: Path) -> tupl
     with result.checkpoint.as_directory() as folder:
         shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     return out / registry.PHYSIOLOGY / version, result.metrics
+
+
+def train_ensemble(meps: Path, adults: Path, walkers: Path, out: Path, version: str) -> tuple[Path, dict[str, Any]]:
+    """Fits the ensemble's weights beside the newest base risk of the registry `out`; returns their folder and figures.
+
+    `meps` holds meps_2012.parquet; `adults` and `walkers` are the NHANES files of laboratory values and of steps. Small
+    and serial: it runs here, in seconds.
+    """
+    base = registry.load_base_risk(root=out)
+    weights, metrics = fit_ensemble.fit(base, read_nhanes(adults), read_steps(walkers), read_meps(meps, FIRST_YEAR))
+    training = {
+        "data": "NHANES III adults and NHANES 2011-2014 accelerometer wearers, with linked mortality; MEPS 2012",
+        "licence": "US CDC/NCHS and AHRQ public-use files, public domain; never to be used to identify anyone",
+        "base_risk": base.version,
+        "evaluation": f"AUC of death out of {fit_ensemble.FOLDS} folds: base risk, age and sex alone, and stacked",
+    }
+    return registry.save(registry.ENSEMBLE, version, {}, weights, training, metrics, out), metrics

@@ -128,6 +128,7 @@ def load_rules() -> ScoringRules:
             (floors["moderate"], floors["high"], floors["critical"]),
             rules["news2"]["high"],
             rules["news2"]["critical"],
+            rules["evidence"]["minimum_days"],
             entries,
         )
     except (KeyError, ValueError) as error:

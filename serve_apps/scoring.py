@@ -11,8 +11,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from engine.domain.events import CONDITIONS
-from engine.domain.metrics import METRIC_INDEX, METRICS
-from engine.learning.registry import load_base_risk
+from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
+from engine.learning.registry import load_models
 from engine.scoring.health_score import HealthScorer, ScoringRules
 from engine.scoring.record import HealthRecord, score_record
 from serve_apps.problems import PROBLEM_RESPONSES
@@ -60,6 +60,10 @@ class ScoreRequest(BaseModel):
     mental_health: Rating | None = None
     wearables: dict[str, WearableMonth] = Field(default={}, description="30 days by metric")
     vitals: dict[str, float] = Field(default={}, description="vital signs of the last 24 hours by metric, in its unit")
+    labs: dict[str, float] = Field(default={}, description="latest results of two years by test, in its unit")
+    observed_days: Annotated[int, Field(ge=0, le=50_000)] = Field(
+        default=365, description="days for which the person's care has been known; fewer than 365 widen the interval"
+    )
 
     @field_validator("conditions")
     @classmethod
@@ -87,6 +91,17 @@ class ScoreRequest(BaseModel):
             number = measured.mean if isinstance(measured, WearableMonth) else measured
             if not metric.low <= number <= metric.high:
                 raise ValueError(f"{code} is {number:g}: lies between {metric.low:g} and {metric.high:g} {metric.unit}")
+        return value
+
+    @field_validator("labs")
+    @classmethod
+    def _resulted(cls, value: dict[str, float]) -> dict[str, float]:
+        for code, result in value.items():
+            if code not in LAB_INDEX:
+                raise ValueError(f"{code!r} is not one of {', '.join(LAB_INDEX)}")
+            test = LAB_TESTS[LAB_INDEX[code]]
+            if not test.low <= result <= test.high:
+                raise ValueError(f"{code} is {result:g}: lies between {test.low:g} and {test.high:g} {test.unit}")
         return value
 
     @model_validator(mode="after")
@@ -120,6 +135,8 @@ class ScoreRequest(BaseModel):
             {code: month.days for code, month in self.wearables.items()},
             self.vitals,
             self.diagnoses,
+            self.labs,
+            self.observed_days,
         )
 
 
@@ -153,9 +170,9 @@ class ScoreResponse(BaseModel):
     """A health score: 1 healthiest to 100, a percentile of predicted cost among the population of the United States."""
 
     member_id: str | None = None
-    score: float = Field(ge=1, le=100)
-    category: Literal["Low", "Moderate", "High", "Critical"]
-    predicted_annual_cost: PredictedCost
+    score: float | None = Field(ge=1, le=100, description="null where data are insufficient")
+    category: Literal["Low", "Moderate", "High", "Critical", "Insufficient data"]
+    predicted_annual_cost: PredictedCost | None = Field(description="null where data are insufficient")
     news2: int | None = Field(description="NEWS2 aggregate of the last 24 hours' vital signs; null without any")
     risk_factors: list[Factor]
     interventions: list[Recommended]
@@ -177,7 +194,7 @@ class Scorer:
     """The models, away from the HTTP workers."""
 
     def __init__(self, rules: ScoringRules, model_version: str) -> None:
-        self._scorer = HealthScorer(load_base_risk(model_version), rules)
+        self._scorer = HealthScorer(load_models(model_version), rules)
 
     def score(self, record: HealthRecord) -> dict[str, Any]:
         """The score of one record as plain values."""
@@ -189,9 +206,9 @@ def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreR
     names = ("score", "category", "news2", "risk_factors", "components", "model_version")
     return ScoreResponse(
         **{name: row[name] for name in names},
-        predicted_annual_cost=PredictedCost(
-            mean=row["predicted_cost"], lower_90=row["cost_lower_90"], upper_90=row["cost_upper_90"]
-        ),
+        predicted_annual_cost=None
+        if row["predicted_cost"] is None
+        else PredictedCost(mean=row["predicted_cost"], lower_90=row["cost_lower_90"], upper_90=row["cost_upper_90"]),
         interventions=[Recommended(code=code, title=titles.get(code, code)) for code in row["interventions"]],
         **more,
     )

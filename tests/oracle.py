@@ -22,7 +22,10 @@ from engine.scoring import clinical
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.trace import trace
-from engine.scoring.health_score import CATEGORIES, HealthScorer, ScoreInputs
+from engine.scoring.health_score import HealthScorer, ScoreInputs, category_name
+from engine.scoring.measures import MEASURE_OF_TEST
+from engine.scoring.physiology import MEASURES
+from engine.scoring.steps_forecast import SERIES, DailySeries
 
 EPOCH = dt.date(1970, 1, 1)
 DAY_US = 86_400_000_000
@@ -79,6 +82,8 @@ class Member:
     readings: list[tuple[int, str, float]] = field(default_factory=list)
     costs: list[tuple[str, int, int]] = field(default_factory=list)  # category, month since 1970-01, cents
     conditions: set[str] = field(default_factory=set)
+    since: dt.date = dt.date.max
+    labs: dict[str, tuple[int, float]] = field(default_factory=dict)
     categories: dict[int, set[int]] = field(default_factory=dict)  # CCs by year of service
     reported_ms: int = -1
     general_health: int | None = None
@@ -262,6 +267,8 @@ def _apply(expected: Expected, kind: EventKind, event: dict[str, Any], record: L
     elif kind is LAB:
         condition = lab_conditions(event["test"], event["value"])
         member.conditions |= set() if condition is None else {CONDITIONS[condition]}
+        result = (time, float(event["value"]))
+        member.labs[event["test"]] = max(member.labs.get(event["test"], result), result)
     elif kind.name == "self.report":
         member.conditions |= set(event["conditions"])
         if time >= member.reported_ms:
@@ -276,6 +283,7 @@ def _enrol(members: dict[str, Member], name: str, event: dict[str, Any]) -> None
         members[name] = Member(birth, event["sex"], time, event["action"], time)
     elif time >= member.enrolled_ms:
         member.birth, member.sex, member.enrolled_ms, member.action = birth, event["sex"], time, event["action"]
+    members[name].since = min(members[name].since, dt.date.fromisoformat(event["effective_date"]))
 
 
 def _cost(member: Member, category: str, date: str, event: dict[str, Any]) -> None:
@@ -316,14 +324,43 @@ def feature_row(member: Member, as_of_us: int) -> dict[str, float]:
     return row | {code: float(code in member.conditions) for code in CONDITIONS}
 
 
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _forecast(member: Member, scorer: HealthScorer) -> float:
+    """Forecast from the complete days of the last 30, from the first with a reading of the series."""
+    daily, head = member.daily() if member.readings else {}, member.head_day()
+    series = {code: {d: v for d, v in daily.get(code, {}).items() if d < head} for code in SERIES}
+    if not series["steps"]:
+        return float("nan")
+    summed = {metric.code: metric.daily == "sum" for metric in METRICS}
+    first = min(day for days in series.values() for day in days)
+    values = np.full((head - first, len(SERIES)), np.nan)
+    for k, (code, days) in enumerate(series.items()):
+        for day, (total, count) in days.items():
+            values[day - first, k] = total / 1000 / (1 if summed[code] else count)
+    rows = DailySeries(np.array([0, head - first]), np.arange(first, head), values)
+    return float(scorer.models.behavior.forecast(rows)[0][-1])
+
+
+def _measures(member: Member, row: dict[str, float], as_of_us: int) -> np.ndarray:
+    """The physiology model's measures: results of the two years up to then."""
+    known = {"age": row["age"], "male": row["male"], "health": row["general_health"]}
+    for test, (time, value) in member.labs.items():
+        if test in MEASURE_OF_TEST and as_of_us - 730 * DAY_US < time * 1000 <= as_of_us:
+            known[MEASURE_OF_TEST[test]] = value
+    return np.array([known.get(measure.code, np.nan) for measure in MEASURES])
+
+
 @dataclass(frozen=True)
 class Score:
     """A member's score as the score history should hold it."""
 
     as_of_us: int
-    score: float
+    score: float | None
     category: str
-    cost: tuple[float, float, float]
+    cost: tuple[float | None, float | None, float | None]
     news2: int | None
     components: list[str]
     factors: list[str]
@@ -354,9 +391,12 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         features,
         month,
         days,
+        np.array([_forecast(member, scorer)]),
         value,
         time,
         _recent_categories(member, as_of)[None, :],
+        _measures(member, row, as_of)[None, :],
+        np.array([as_of // DAY_US - (member.since - EPOCH).days]),
         np.array([as_of]),
     )
     made = scorer.score(inputs)
@@ -364,9 +404,9 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
     news2 = int(made.news2[0])
     return Score(
         as_of,
-        float(made.score[0]),
-        CATEGORIES[int(made.category[0])],
-        tuple(made.cost[0].tolist()),
+        _known(float(made.score[0])),
+        category_name(int(made.category[0])),
+        tuple(_known(value) for value in made.cost[0].tolist()),
         news2 if news2 >= 0 else None,
         made.components[0],
         [factor.code for factor in factors],

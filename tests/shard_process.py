@@ -1,5 +1,6 @@
 """A shard loop in a process of its own, to be killed, frozen and started again; and everything checked."""
 
+import datetime as dt
 import json
 import multiprocessing
 import os
@@ -16,14 +17,14 @@ from actors.shard_loop import ShardLoop, ShardPlan
 from engine import logs
 from engine.domain.claims import SERVICE_CATEGORIES
 from engine.domain.events import CONDITIONS, KIND_OF_TOPIC, SCORING_COMMAND
-from engine.domain.metrics import METRIC_INDEX
-from engine.learning.registry import load_base_risk
-from engine.scoring.health_score import CATEGORIES, HealthScorer
+from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
+from engine.learning.registry import load_models
+from engine.scoring.health_score import INSUFFICIENT, HealthScorer
 from engine.scoring.member_state import DAYS, MONTHS, PartitionState
 from engine.settings import load_rules
 from engine.streams.producer import EventProducer
 from engine.streams.topics import PARTITIONS
-from tests.oracle import Expected, Member, read_log, recompute, score
+from tests.oracle import EPOCH, Expected, Member, read_log, recompute, score
 
 ALL = tuple(range(PARTITIONS))
 
@@ -44,7 +45,7 @@ def _run(work: ShardPlan, log: Path, failpoint: str) -> None:
         os.dup2(output.fileno(), 2)
     os.environ["VITANEXUS_FAILPOINT"] = failpoint
     logs.configure("INFO")
-    loop = ShardLoop(work, HealthScorer(load_base_risk(), load_rules()))
+    loop = ShardLoop(work, HealthScorer(load_models(), load_rules()))
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     loop.run()
 
@@ -206,6 +207,11 @@ def _check_member(state: PartitionState, slot: int, member: Member) -> None:
     assert {m: pair for m, pair in latest.items() if pair[0] > 0} == {
         m: (time * 1000, value) for m, (time, value) in member.latest().items()
     }
+    results = {test: (int(state["lab_time"][slot, i]), state["lab_value"][slot, i]) for test, i in LAB_INDEX.items()}
+    assert {test: pair for test, pair in results.items() if pair[0] > 0} == {
+        test: (time * 1000, value) for test, (time, value) in member.labs.items()
+    }
+    assert EPOCH + dt.timedelta(days=int(state["since_day"][slot])) == member.since
     cents, claims = np.zeros((len(SERVICE_CATEGORIES), MONTHS), int), np.zeros((len(SERVICE_CATEGORIES), MONTHS), int)
     for (category, month), (amount, count) in member.monthly().items():
         row = SERVICE_CATEGORIES.index(category)
@@ -231,6 +237,9 @@ def _check_scores(connection: psycopg.Connection, expected: Expected, scorer: He
             wanted.news2,
             wanted.components,
         ), name
-        assert category in CATEGORIES
-        np.testing.assert_allclose([value, mean, lower, upper], [wanted.score, *wanted.cost], rtol=1e-12)
+        assert (value is None) == (category == INSUFFICIENT)
+        found, whole = (
+            np.array(numbers, float) for numbers in ([value, mean, lower, upper], [wanted.score, *wanted.cost])
+        )
+        np.testing.assert_allclose(found, whole, rtol=1e-12)
         assert ([factor["code"] for factor in factors], interventions) == (wanted.factors, wanted.interventions), name

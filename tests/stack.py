@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from cluster.stack import postgres
-from engine.learning.registry import load_base_risk
+from engine.learning.registry import load_models
 from engine.scoring.health_score import HealthScorer
 from engine.settings import load_rules
 from engine.storage.migrate import migrate
@@ -60,4 +60,4 @@ def own_postgres(server_folder: Path) -> Iterator[tuple[postgres.EmbeddedPostgre
 
 @pytest.fixture(scope="session")
 def scorer() -> HealthScorer:
-    return HealthScorer(load_base_risk(), load_rules())
+    return HealthScorer(load_models(), load_rules())

@@ -97,6 +97,26 @@ def train_physiology(
     _train("train_physiology", file, out, version)
 
 
+@train.command("ensemble")
+def train_ensemble(
+    meps: Annotated[Path, typer.Option(help="folder that holds meps_2012.parquet")],
+    adults: Annotated[Path, typer.Option(help="nhanes3_labs_mortality.parquet")],
+    walkers: Annotated[Path, typer.Option(help="nhanes_steps_mortality.parquet")],
+    out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
+    version: Annotated[str, typer.Option(help="version of the new weights")] = "1",
+) -> None:
+    """Fit how physiology and steps move the predicted cost beside base risk, and print what each adds."""
+    from rich import print_json
+
+    from actors.training import train_ensemble as fit
+    from engine.learning.registry import MODELS
+
+    with Console(stderr=True).status("stacking on predictions that have not seen the person"):
+        folder, metrics = fit(meps, adults, walkers, MODELS if out is None else out, version)
+    typer.echo(f"written to {folder}")
+    print_json(data=metrics)
+
+
 @train.command("behavior")
 def train_behavior(
     lifesnaps: Annotated[Path, typer.Option(help="daily.csv of LifeSnaps, whose persons also judge the model")],

@@ -64,11 +64,13 @@ SCORES = Record(
     (
         text("member_id", "Member"),
         instant("as_of", "Event time of the latest event the score knows of"),
-        real("score", "Health score: 1 healthiest to 100, a percentile of predicted risk", low=1, high=100),
-        text("category", "Risk category", choices=("Low", "Moderate", "High", "Critical")),
-        real("predicted_cost", "Predicted cost of the next year", unit="USD"),
-        real("cost_lower_90", "Lower end of the 90 % prediction interval", unit="USD"),
-        real("cost_upper_90", "Upper end of the 90 % prediction interval", unit="USD"),
+        real(
+            "score", "Health score: 1 healthiest to 100, a percentile of predicted risk", low=1, high=100, nullable=True
+        ),
+        text("category", "Risk category", choices=("Low", "Moderate", "High", "Critical", "Insufficient data")),
+        real("predicted_cost", "Predicted cost of the next year", unit="USD", nullable=True),
+        real("cost_lower_90", "Lower end of the 90 % prediction interval", unit="USD", nullable=True),
+        real("cost_upper_90", "Upper end of the 90 % prediction interval", unit="USD", nullable=True),
         whole("news2", "NEWS2 aggregate of the vital signs of the last 24 h", sql="smallint", nullable=True),
         texts("components", "Component models that took part"),
         document("risk_factors", "Ranked risk factors with direction and size in dollars a year"),

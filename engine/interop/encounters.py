@@ -236,7 +236,7 @@ def _fill(plan: Plan, deal: _Deal) -> Iterator[SourceEvent]:
 
 def _panel(plan: Plan, deal: _Deal) -> Iterator[SourceEvent]:
     values = _results(plan, deal)
-    for test in LAB_TESTS:
+    for test in (test for test in LAB_TESTS if test.code in values):
         yield SourceEvent(
             LAB,
             _envelope(plan, deal, f"L{plan.start:%Y%m%d}-{deal.number}-{test.code}")
@@ -249,7 +249,7 @@ def _panel(plan: Plan, deal: _Deal) -> Iterator[SourceEvent]:
 
 
 def _results(plan: Plan, deal: _Deal) -> dict[str, float]:
-    """A result of every test; total cholesterol is that of its parts (Friedewald)."""
+    """The results of a yearly panel; total cholesterol is that of its parts (Friedewald)."""
     population, i = plan.population, deal.member
     z: list[float] = ndtri(deal.u).tolist()
     has = dict(zip(CONDITIONS, population.conditions[i].tolist(), strict=True))

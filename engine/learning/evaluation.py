@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.domain.events import CONDITIONS
 from engine.errors import SourceError
 from engine.learning import fit
-from engine.learning.meps import MepsYear, link, read_meps
+from engine.learning.meps import MepsYear, read_meps
 from engine.scoring.base_risk import GROUPS, BaseRiskModel, CostPrediction, age_sex_group
 from engine.scoring.features import FEATURE_INDEX
 
@@ -47,14 +47,16 @@ def judge_meps(model: BaseRiskModel, directory: Path, year: int, fitted_on: int)
         low, high = fit.intervals(sample, unseen)
         prediction, seen = CostPrediction(unseen.mean, low, high), "trees fitted without the person's fold"
     else:
-        prediction, seen = model.predict(sample.features), f"base risk {model.version}, fitted on {fitted_on}"
+        every = fit.predict_year(model, first)
+        rows = fit.linked_rows(first, second)[0]
+        prediction = CostPrediction(every.mean[rows], every.lower_90[rows], every.upper_90[rows])
+        seen = f"base risk {model.version}, fitted on {fitted_on}"
     return Judged(sample.cost, prediction, _groups(sample, first, second), seen)
 
 
 def _groups(sample: fit.Sample, first: MepsYear, second: MepsYear) -> dict[str, dict[str, Flags]]:
     group = age_sex_group(sample.features)
-    rows, others = link(first, second)
-    race = first.race[rows[~np.isnan(second.cost[others])]]
+    race = first.race[fit.linked_rows(first, second)[0]]
     return {
         "age and sex": {fit.GROUP_NAMES[g]: group == g for g in range(GROUPS)},
         "condition": {code.replace("_", " "): sample.features[:, FEATURE_INDEX[code]] == 1 for code in CONDITIONS},

@@ -15,15 +15,22 @@ from engine.scoring.base_risk import (
     GROUPS,
     BaseRiskModel,
     Calibration,
+    CostPrediction,
     age_sex_group,
     bands_of,
     conformal_offset,
 )
+from engine.scoring.features import BASE_FEATURES
 from engine.scoring.trees import trees_of
 
 COST_CAP = 100_000.0
 """Winsorisation of the training cost in dollars: 0.3 % of persons lie above and would own the squared error."""
 FLOOR = 50.0
+HIDDEN_WEIGHT = 0.3
+"""Weight of a second copy of each person whose year of care is not known: so new members are predicted by what is
+known of them. Without it the trees, never having met a gap, would send it any way."""
+COSTS = tuple(i for i, feature in enumerate(BASE_FEATURES) if feature.group == "cost")
+CARE = tuple(i for i, feature in enumerate(BASE_FEATURES) if feature.group in ("cost", "utilisation"))
 BANDS = 3
 FOLDS = 5
 KNOTS = 401
@@ -51,6 +58,11 @@ QUANTILE_PARAMS: Mapping[str, Any] = {
     "nthread": 1,
 }
 TARGET_COVERAGE = 0.90
+TREND = 0.035
+"""Yearly growth of spending per person in the United States, 2012-2019 (CMS, National Health Expenditure Accounts,
+confirm)."""
+FEWEST_FOR_TREND = 5000
+"""Fewer persons do not show a level: its standard error would be beyond four per cent."""
 _AGES = [f"{low}-{high - 1}" for low, high in zip((0, *AGE_EDGES), (*AGE_EDGES, 121), strict=True)]
 GROUP_NAMES = tuple(f"{sex} {ages}" for sex in ("female", "male") for ages in _AGES)
 
@@ -78,12 +90,17 @@ class Boosters:
     scale: float
 
 
+def linked_rows(first: MepsYear, second: MepsYear) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the persons of both years whose cost of the second is known."""
+    rows, others = link(first, second)
+    known = ~np.isnan(second.cost[others])
+    return rows[known], others[known]
+
+
 def linked_sample(first: MepsYear, second: MepsYear) -> Sample:
     """Persons of both years: features of the first, cost of the second. No column of the second is a feature."""
-    rows_first, rows_second = link(first, second)
+    rows_first, rows_second = linked_rows(first, second)
     keys = first.keys
-    known = ~np.isnan(second.cost[rows_second])
-    rows_first, rows_second = rows_first[known], rows_second[known]
     return Sample(first.features[rows_first], second.cost[rows_second], [keys[row] for row in rows_first.tolist()])
 
 
@@ -93,13 +110,29 @@ def folds(sample: Sample) -> NDArray[np.int64]:
     return np.array([int.from_bytes(digest, "big") % FOLDS for digest in digests])
 
 
+def without_care(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The features with the year's costs and counts not known."""
+    hidden = features.copy()
+    hidden[:, CARE] = np.nan
+    return hidden
+
+
 def fit_trees(sample: Sample) -> Boosters:
     """The mean and quantile trees on the persons to fit."""
-    capped = np.minimum(sample.cost, COST_CAP)
-    mean = xgboost.train(dict(MEAN_PARAMS), xgboost.DMatrix(sample.features, capped, nthread=1), ROUNDS)
-    matrix = xgboost.QuantileDMatrix(sample.features, sample.cost, nthread=1)
+    features = np.vstack([sample.features, without_care(sample.features)])
+    cost = np.tile(sample.cost, 2)
+    weight = np.repeat([1.0, HIDDEN_WEIGHT], len(sample.cost))
+    matrix = xgboost.QuantileDMatrix(features, cost, weight=weight, nthread=1)
     quantiles = xgboost.train(dict(QUANTILE_PARAMS), matrix, QUANTILE_ROUNDS)
-    return Boosters(mean, quantiles, float(sample.cost.mean() / capped.mean()))
+    capped = np.minimum(sample.cost, COST_CAP)
+    return Boosters(_mean_trees(sample), quantiles, float(sample.cost.mean() / capped.mean()))
+
+
+def _mean_trees(sample: Sample) -> xgboost.Booster:
+    features = np.vstack([sample.features, without_care(sample.features)])
+    capped = np.tile(np.minimum(sample.cost, COST_CAP), 2)
+    weight = np.repeat([1.0, HIDDEN_WEIGHT], len(sample.cost))
+    return xgboost.train(dict(MEAN_PARAMS), xgboost.DMatrix(features, capped, weight=weight, nthread=1), ROUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +194,49 @@ def calibrate(version: str, boosters: Boosters, sample: Sample, unseen: Unseen, 
     offsets = conformal_offsets(sample, unseen, edges)
     mean, quantiles = (trees_of(booster.save_raw("json")) for booster in (boosters.mean, boosters.quantiles))
 
-    def made(costs: tuple[float, ...]) -> BaseRiskModel:
-        calibration = Calibration(
-            boosters.scale, FLOOR, _rows(edges), _rows(offsets.lower), _rows(offsets.upper), costs
-        )
+    def made(costs: tuple[float, ...], level: float) -> BaseRiskModel:
+        tables = (_rows(edges), _rows(offsets.lower), _rows(offsets.upper))
+        calibration = Calibration(boosters.scale, FLOOR, *tables, costs, reference.year, level)
         return BaseRiskModel(version, mean, quantiles, calibration)
 
-    costs = made((0.0, 1.0)).predict(reference.features).mean
-    return made(tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()))
+    started = made((0.0, 1.0), 1.0)
+    costs = started.predict(reference.features).mean
+    return made(tuple(_weighted_quantiles(costs, reference.weight, KNOTS).tolist()), price_level(started, reference))
+
+
+def price_level(model: BaseRiskModel, year: MepsYear) -> float:
+    """The year's mean cost, capped, over the mean that the model predicts of the same persons without their care.
+
+    Demographics, conditions and self-rated health stand still where prices rise: the ratio of two years' levels is
+    their trend, standardised for who is in the files.
+    """
+    known = ~np.isnan(year.cost)
+    expected = model.predict(without_care(year.features[known])).mean
+    return float(np.minimum(year.cost[known], COST_CAP).mean() / expected.mean())
+
+
+def trend(model: BaseRiskModel, year: MepsYear) -> float:
+    """Prices of the year over those of the year the model was fitted on: 1.0 for that year itself.
+
+    The geometric mean of what the file shows and of TREND a year: either alone can be five per cent off.
+    """
+    calibration = model.calibration
+    expected = (1.0 + TREND) ** (year.year - calibration.price_year)
+    if len(year.cost) < FEWEST_FOR_TREND:
+        return float(expected)
+    return float(np.sqrt(expected * price_level(model, year) / calibration.price_level))
+
+
+def predict_year(model: BaseRiskModel, year: MepsYear) -> CostPrediction:
+    """Next year's cost of a year's persons, in that year's dollars.
+
+    The year's costs are taken to the prices the model was fitted on, and its predictions back, by the `trend`.
+    """
+    factor = trend(model, year)
+    features = year.features.copy()
+    features[:, COSTS] /= np.float32(factor)
+    found = model.predict(features)
+    return CostPrediction(found.mean * factor, found.lower_90 * factor, found.upper_90 * factor)
 
 
 def _rows(table: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
@@ -234,8 +302,7 @@ def repeated_r2(sample: Sample, splits: int) -> list[float]:
     for seed in range(splits):
         held = np.random.Generator(np.random.Philox(seed)).random(len(sample.cost)) < 0.2
         train, test = sample[~held], sample[held]
-        capped = np.minimum(train.cost, COST_CAP)
-        trees = xgboost.train(dict(MEAN_PARAMS), xgboost.DMatrix(train.features, capped, nthread=1), ROUNDS)
-        scale = train.cost.mean() / capped.mean()
+        trees = _mean_trees(train)
+        scale = train.cost.mean() / np.minimum(train.cost, COST_CAP).mean()
         figures.append(r2(test.cost, trees.predict(xgboost.DMatrix(test.features, nthread=1)) * scale))
     return figures

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import SourceError
+from engine.learning import fit
 from engine.learning.daily import read_lifesnaps
 from engine.learning.meps import read_meps
 from engine.learning.nhanes import read_nhanes
@@ -20,10 +21,11 @@ EARLIER_DAYS = 14
 def predict_meps_cost(model: BaseRiskModel, directory: Path, year: int, out: Path) -> int:
     """Writes dupersid, panel, predicted_cost, lower_90, upper_90 of all in `meps_{year}.parquet`; returns how many.
 
-    Costs are dollars of the year after. Raises SourceError where the input cannot be read or the output not be written.
+    Costs are dollars of the year after, by `fit.predict_year`. Raises SourceError where the input cannot be read or the
+    output not be written.
     """
     persons = read_meps(directory, year)
-    prediction = model.predict(persons.features)
+    prediction = fit.predict_year(model, persons)
     table = pa.table(
         {
             "dupersid": persons.dupersid,

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from engine.errors import ModelError
-from engine.scoring import base_risk, physiology, steps_forecast
+from engine.scoring import base_risk, ensemble, physiology, steps_forecast
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.health_score import Models
 from engine.scoring.trees import Trees, trees_of
 
 if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
     import xgboost
 
 MODELS = Path(__file__).parent / "models"
-BASE_RISK, PHYSIOLOGY, BEHAVIOR = "base_risk", "physiology", "behavior"
+BASE_RISK, PHYSIOLOGY, BEHAVIOR, ENSEMBLE = "base_risk", "physiology", "behavior", "ensemble"
 FEATURES: Mapping[str, tuple[str, ...]] = {
     BASE_RISK: tuple(feature.code for feature in BASE_FEATURES),
     PHYSIOLOGY: tuple(measure.code for measure in physiology.MEASURES),
     BEHAVIOR: steps_forecast.SERIES,
+    ENSEMBLE: ("base_risk", "clinical", "physiology", "wearables"),
 }
 """The columns each model takes."""
 C = TypeVar("C")
@@ -49,7 +51,7 @@ def save(
     name: str,
     version: str,
     boosters: Mapping[str, "xgboost.Booster"],
-    calibration: base_risk.Calibration | physiology.Calibration | steps_forecast.Weights,
+    calibration: base_risk.Calibration | physiology.Calibration | steps_forecast.Weights | ensemble.Weights,
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     root: Path,
@@ -116,6 +118,25 @@ def load_behavior(version: str = "", root: Path = MODELS) -> steps_forecast.Step
     """
     card = _card(BEHAVIOR, version, root)
     return steps_forecast.StepsForecaster(card.version, _typed(card, steps_forecast.Weights))
+
+
+def load_ensemble(version: str = "", root: Path = MODELS) -> ensemble.Ensemble:
+    """The ensemble's weights of a version, the newest where none is given.
+
+    Raises ModelError where it is not there or was fitted for other components.
+    """
+    card = _card(ENSEMBLE, version, root)
+    return ensemble.Ensemble(card.version, _typed(card, ensemble.Weights))
+
+
+def load_models(base_risk_version: str = "", root: Path = MODELS) -> Models:
+    """All models that score members: base risk of a version, and the newest of the others, where none is given."""
+    return Models(
+        load_base_risk(base_risk_version, root),
+        load_physiology(root=root),
+        load_behavior(root=root),
+        load_ensemble(root=root),
+    )
 
 
 def _typed(card: ModelCard, kind: type[C]) -> C:

@@ -36,6 +36,8 @@ class Calibration:
     `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` [groups][bands
     - 1] cut the predicted mean cost of an age-sex group into bands; `lower_offsets` and `upper_offsets` [groups][bands]
     (dollars) widen its quantiles, or narrow them where negative.
+    `price_year` is the year of the features fitted on, `price_level` that year's mean cost, capped, over the mean the
+    model predicts of the same persons when their care is not known: what a year's prices are compared by.
     `reference_costs` are the predicted costs at equally spaced percentiles 0..100 of the reference population.
     """
 
@@ -45,6 +47,8 @@ class Calibration:
     lower_offsets: tuple[tuple[float, ...], ...]
     upper_offsets: tuple[tuple[float, ...], ...]
     reference_costs: tuple[float, ...]
+    price_year: int
+    price_level: float
 
     def __post_init__(self) -> None:
         shape = [len(row) + 1 for row in self.band_edges]

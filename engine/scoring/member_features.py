@@ -4,9 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.events import CONDITIONS
+from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import ScoreInputs
-from engine.scoring.member_state import PartitionState
+from engine.scoring.measures import measures
+from engine.scoring.member_state import DAYS, NO_DAY, PartitionState
+from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
 
 _US_PER_DAY = 86_400_000_000
 _DAYS_PER_YEAR = 365.25
@@ -37,16 +40,50 @@ def base_features(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDA
     return out
 
 
+def renew_forecasts(state: PartitionState, slots: NDArray[np.int64], behavior: StepsForecaster) -> None:
+    """Forecasts the steps of members whose last complete day, the one before their latest reading's, has changed.
+
+    A day that is under way is no day's total, so the forecast stands on the 29 days before it, from the first with any
+    reading; without a known day of steps there is none. A function of those days alone, in whatever order they came.
+    """
+    head = state["head_day"][slots]
+    stale = (state["forecast_day"][slots] != head) & (head != NO_DAY)
+    slots, head = slots[stale], head[stale].astype(np.int64)
+    if not len(slots):
+        return
+    days = head[:, None] + np.arange(1 - DAYS, 0)
+    at = days % DAYS
+    values = np.empty((len(slots), DAYS - 1, len(SERIES)))
+    for k, code in enumerate(SERIES):
+        metric = METRIC_INDEX[code]
+        sums = np.take_along_axis(state["metric_sum"][slots, metric], at, axis=1) / 1000.0
+        counts = np.take_along_axis(state["metric_count"][slots, metric], at, axis=1)
+        per = np.ones_like(counts) if METRICS[metric].daily == "sum" else np.maximum(counts, 1)
+        values[:, :, k] = np.where(counts > 0, sums / per, np.nan)
+    walks = ~np.isnan(values[:, :, 0]).all(axis=1)
+    from_first = np.cumsum(~np.isnan(values[walks]).all(axis=2), axis=1) > 0
+    ends = np.cumsum(from_first.sum(axis=1))
+    found = np.full((len(slots), 3), np.nan)
+    if walks.any():
+        series = DailySeries(np.concatenate([[0], ends]), days[walks][from_first], values[walks][from_first])
+        found[walks] = np.column_stack(behavior.forecast(series))[ends - 1]
+    state["forecast"][slots], state["forecast_day"][slots] = found, head
+
+
 def score_inputs(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> ScoreInputs:
-    """What the score is made of, with the base prediction as the state holds it."""
+    """What the score is made of, with the base prediction and the forecast as the state holds them."""
+    features = base_features(state, slots, state["base_as_of"][slots])
     return ScoreInputs(
         base_cost=state["base_cost"][slots],
         contributions=state["contributions"][slots],
-        features=base_features(state, slots, state["base_as_of"][slots]),
+        features=features,
         month=state.windows(slots)[:, :, -1],
         days=state.reading_days(slots),
+        forecast=state["forecast"][slots, 0],
         last_value=state["last_value"][slots],
         last_time=state["last_time"][slots],
         ccs=state.recent_categories(slots, as_of_us),
+        measures=measures(features, state["lab_value"][slots], state["lab_time"][slots], as_of_us),
+        observed_days=as_of_us // _US_PER_DAY - state["since_day"][slots],
         as_of_us=as_of_us,
     )

@@ -1,5 +1,6 @@
 """Ranked risk factors: what moves a member's predicted cost, in which direction, by how many dollars a year."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ def ranked(
     base_cost: float,
     effects: NDArray[np.float64],
     month: NDArray[np.float64],
-    clinical: RiskFactor | None,
+    others: Sequence[RiskFactor],
     news2: int,
     news2_high: int,
 ) -> list[RiskFactor]:
@@ -43,7 +44,7 @@ def ranked(
 
     `contributions` and `features` [BASE_FEATURES] are the TreeSHAP values in dollars and the values behind them,
     `effects` [COMPONENTS] the log relative cost of the wearables, `month` [METRICS] the 30-day features,
-    `clinical` what the member's HCCs add.
+    `others` what the other components add.
     """
     sized: list[RiskFactor] = []
     for i in np.argsort(-np.abs(contributions), kind="stable")[:TOP].tolist():
@@ -57,8 +58,7 @@ def ranked(
             sized.append(
                 _factor(metric.code, metric.name, dollars, float(month[METRIC_INDEX[metric.code]]), metric.unit)
             )
-    if clinical is not None:
-        sized.append(clinical)
+    sized += others
     sized.sort(key=lambda factor: -abs(factor.dollars or 0.0))
     if news2 >= news2_high:
         sized.insert(0, RiskFactor("news2", "Vital signs (NEWS2)", "raises", None, float(news2), "points"))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.domain.batch import Rows
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
 from engine.domain.events import CONDITIONS, EventKind
-from engine.domain.metrics import METRIC_INDEX
+from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.domain.tables import MEMBERS
 from engine.scoring.clinical import categories_of
 from engine.scoring.member_state import PartitionState
@@ -60,6 +60,7 @@ def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows],
     latest: dict[str, Any] = {}
     for event in events:
         slot = state.enrol(event.member_id)
+        state["since_day"][slot] = min(state["since_day"][slot], days_since_1970(event.effective_date))
         if event.time * 1000 >= state["enrolled_at"][slot]:
             latest[event.member_id] = event
             state["enrolled_at"][slot] = event.time * 1000
@@ -129,7 +130,9 @@ def _labs(state: PartitionState, events: list[Any], rows: dict[str, Rows], touch
         condition = lab_conditions(event.test, event.value)
         if condition is not None:
             _name_conditions(state, slot, (condition,))
-    state.see(slots, _times(events))
+    tests = np.fromiter((LAB_INDEX[event.test] for event in events), np.int64, len(events))
+    values = np.fromiter((event.value for event in events), np.float64, len(events))
+    state.add_labs(slots, tests, _times(events), values)
 
 
 def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.domain.batch import Rows
 from engine.domain.tables import SCORES
-from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, HealthScores, ScoreInputs
+from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, HealthScores, ScoreInputs, category_name
 from engine.scoring.member_state import PartitionState
 from engine.streams.topics import CARE_ALERTS, DEAD_LETTER_TOPIC, SCORES_UPDATED
 
@@ -73,13 +73,14 @@ def _row(
     i: int,
 ) -> dict[str, object]:
     factors, interventions = scorer.explain(inputs, scores, i)
-    mean, lower, upper = scores.cost[i].tolist()
+    mean, lower, upper = (None if np.isnan(value) else value for value in scores.cost[i].tolist())
+    score = float(scores.score[i])
     news2 = int(scores.news2[i])
     return {
         "member_id": state.ids[slot],
         "as_of": as_of_us,
-        "score": float(scores.score[i]),
-        "category": CATEGORIES[int(scores.category[i])],
+        "score": None if np.isnan(score) else score,
+        "category": category_name(int(scores.category[i])),
         "predicted_cost": mean,
         "cost_lower_90": lower,
         "cost_upper_90": upper,

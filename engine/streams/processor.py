@@ -13,8 +13,8 @@ from engine.domain.batch import PartitionCommit, Rows, TopicCount
 from engine.domain.duplicates import digest
 from engine.domain.events import KIND_OF_TOPIC
 from engine.scoring.health_score import HealthScorer
-from engine.scoring.member_features import base_features, score_inputs
-from engine.scoring.member_state import PartitionState
+from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.streams.apply import Touched, apply_events, stored_rows
 from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
 from engine.streams.outputs import dead_letter_messages, score_rows
@@ -92,6 +92,8 @@ class Processor:
     def renew_all(self, state: PartitionState) -> None:
         """Base predictions of all members anew, as of the time of their last: for a state of another model version."""
         slots = np.arange(len(state))
+        state["forecast_day"][slots] = NO_DAY
+        renew_forecasts(state, slots, self.scorer.models.behavior)
         self._renew_base(state, slots, slots, state["base_as_of"][slots])
 
     def _take(
@@ -139,6 +141,7 @@ class Processor:
             if marks.batch_as_of_us is not None:
                 as_of = np.maximum(as_of, marks.batch_as_of_us)
             self._renew_base(state, np.array(sorted(marks.based), np.int64), slots, as_of)
+            renew_forecasts(state, slots, self.scorer.models.behavior)
             scores, outbox = score_rows(self.scorer, state, slots, as_of, score_inputs(state, slots, as_of))
             commit.rows["scores"] = scores
             commit.rows["outbox"].extend(outbox)

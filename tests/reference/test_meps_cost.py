@@ -89,12 +89,12 @@ def test_the_conformal_offset_is_the_finite_sample_rank() -> None:
 
 
 def test_a_changed_model_file_is_refused(tmp_path: Path) -> None:
-    source = registry.MODELS / registry.BASE_RISK / "2"
-    copy = tmp_path / registry.BASE_RISK / "2"
+    source = registry.MODELS / registry.BASE_RISK / "3"
+    copy = tmp_path / registry.BASE_RISK / "3"
     copy.mkdir(parents=True)
     for path in source.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    assert registry.load_base_risk(root=tmp_path).version == "2"
+    assert registry.load_base_risk(root=tmp_path).version == "3"
     damaged = bytearray((copy / "mean.json").read_bytes())
     damaged[100] ^= 1
     (copy / "mean.json").write_bytes(damaged)

@@ -20,7 +20,7 @@ reading = st.tuples(
     st.integers(0, 70 * 24),
     st.integers(40, 9000).map(lambda n: n / 8),
 )
-COLUMNS = ("metric_sum", "metric_count", "head_day", "last_value", "last_time", "watermark")
+COLUMNS = ("metric_sum", "metric_count", "head_day", "last_value", "last_time", "forecast_day", "watermark")
 
 
 def fresh(members: int = 3) -> PartitionState:
@@ -120,7 +120,7 @@ def test_kernels_equal_their_python() -> None:
         chance.random(n) * 100,
     )
     compiled, plain = fresh(), fresh()
-    names = COLUMNS[:5]
+    names = COLUMNS[:6]
     member_state.add_readings(*(compiled[name] for name in names), *columns)
     member_state.add_readings.py_func(*(plain[name] for name in names), *columns)
     for name in names:

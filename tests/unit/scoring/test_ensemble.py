@@ -1,0 +1,199 @@
+"""The ensemble: what each component may move, how the interval widens, and when there is no score."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
+from engine.errors import ModelError
+from engine.learning.registry import load_models
+from engine.scoring.ensemble import OVERLAP, Ensemble
+from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
+from engine.scoring.health_score import INSUFFICIENT, HealthScorer
+from engine.scoring.measures import MEASURE_OF_TEST
+from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_state import DAYS, NO_DAY, PartitionState
+from engine.scoring.physiology import MEASURES
+from engine.scoring.record import HealthRecord, score_record
+from engine.scoring.steps_forecast import SERIES, DailySeries
+from engine.settings import load_rules
+
+US_DAY = 86_400_000_000
+DAY = 20_100
+AS_OF = (DAY + 40) * US_DAY
+COST = np.array([[4000.0, 200.0, 15_000.0]])
+ADULT = {"age": 57.0, "male": 1.0, "cost_total": 3000.0, "cost_office": 3000.0, "n_office": 6.0}
+WELL = {"hba1c": 5.2, "fasting_glucose": 88.0, "creatinine": 0.9, "albumin": 4.5, "crp": 0.1, "systolic_bp": 116.0}
+UNWELL = {"hba1c": 9.5, "fasting_glucose": 240.0, "creatinine": 2.4, "albumin": 3.1, "crp": 4.0, "systolic_bp": 168.0}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> HealthScorer:
+    return HealthScorer(load_models(), load_rules())
+
+
+def record(features: dict[str, float] = ADULT, **more: object) -> HealthRecord:
+    return HealthRecord(AS_OF, features, {}, {}, {}, **more)
+
+
+def combine(*effects: float, days: float = 365.0) -> tuple[np.ndarray, float]:
+    """Cost and share of one member with these effects of clinical, physiology and wearables."""
+    cost, share = load_models().ensemble.combine(COST, np.array([effects]), np.array([days]))
+    return cost[0], float(share[0])
+
+
+def test_a_missing_component_says_nothing_and_leaves_its_weight_to_the_others() -> None:
+    nan = np.nan
+    alone, whole = combine(nan, 0.2, nan)
+    assert whole == 1.0 and alone[0] == pytest.approx(4000 * np.exp(0.2))
+    both, part = combine(nan, 0.2, 0.2)
+    assert part == pytest.approx(1 / (1 + OVERLAP))  # least squares for two predictors that correlate by OVERLAP
+    assert both[0] == pytest.approx(4000 * np.exp(0.4 * part)) and alone[0] < both[0] < 4000 * np.exp(0.4)
+    nobody, _ = combine(nan, nan, nan)
+    assert nobody.tolist() == COST[0].tolist()
+
+
+@given(st.lists(st.one_of(st.just(np.nan), st.floats(-0.4, 0.4)), min_size=3, max_size=3), st.floats(0, 800))
+def test_the_interval_holds_the_mean_and_never_narrows(effects: list[float], days: float) -> None:
+    (mean, lower, upper), _ = combine(*effects, days=days)
+    assert 0 <= lower <= mean <= upper
+    assert lower / mean <= 200 / 4000 * (1 + 1e-12) and upper / mean >= 15_000 / 4000 * (1 - 1e-12)
+
+
+def test_disagreement_and_a_short_history_widen_the_interval() -> None:
+    def width(*effects: float, days: float = 365.0) -> float:
+        cost, _ = combine(*effects, days=days)
+        return float(cost[2] / cost[0])
+
+    nan = np.nan
+    assert width(nan, 0.3, -0.3) > width(nan, 0.3, 0.3) > width(nan, 0.1, 0.1) > width(nan, 0.0, 0.0)
+    widths = [width(nan, nan, nan, days=days) for days in (0, 60, 180, 364, 365, 900)]
+    assert widths[0] > widths[1] > widths[2] > widths[3] > widths[4] == widths[5] == 15_000 / 4000
+
+
+def test_laboratory_values_move_the_cost_the_way_a_clinician_expects(scorer: HealthScorer) -> None:
+    plain, well, unwell = (score_record(scorer, record(labs=labs)) for labs in ({}, WELL, UNWELL))
+    assert well.predicted_cost < plain.predicted_cost < unwell.predicted_cost
+    assert plain.components == ["base_risk"] and unwell.components == ["base_risk", "physiology"]
+    factor = next(factor for factor in unwell.risk_factors if factor.code == "physiology")
+    assert factor.direction == "raises"
+    assert factor.dollars == pytest.approx(unwell.predicted_cost - plain.predicted_cost, abs=0.02)
+    few = score_record(scorer, record(labs={"hba1c": 9.5, "creatinine": 2.4}))
+    assert few.components == ["base_risk"]  # two results are not physiology
+
+
+def test_every_laboratory_test_but_ldl_is_a_measure_in_its_unit() -> None:
+    assert set(LAB_INDEX) - set(MEASURE_OF_TEST) == {"ldl_cholesterol"}
+    assert {m.code for m in MEASURES} - set(MEASURE_OF_TEST.values()) == {"age", "male", "health"}
+
+
+def test_too_few_data_give_a_state_and_not_a_number(scorer: HealthScorer) -> None:
+    new = record({"age": 40.0, "male": 0.0}, observed_days=20)
+    got = score_record(scorer, new)
+    assert got.category == INSUFFICIENT
+    assert (got.score, got.predicted_cost, got.cost_lower_90, got.cost_upper_90) == (None,) * 4
+    known = dataclasses.replace(new, observed_days=90)
+    told = dataclasses.replace(new, features=new.features | {"general_health": 3.0})
+    sick = dataclasses.replace(new, vitals={"spo2": 85.0})
+    for heard in (known, told, sick, dataclasses.replace(new, labs=WELL), dataclasses.replace(new, diagnoses=["E119"])):
+        assert score_record(scorer, heard).score is not None
+
+
+def member(chance: np.random.Generator, last: int = DAY + 39) -> PartitionState:
+    """One member with readings of all the series' metrics on most of 60 days up to `last`, and on that day."""
+    state = PartitionState(0)
+    state.enrol("m")
+    state["since_day"][0] = DAY - 400
+    for code in SERIES:
+        days = np.append(last - 1 - np.flatnonzero(chance.random(60) < 0.8), last)
+        values = chance.uniform(100, 900, len(days))
+        zero = np.zeros(len(days), np.int64)
+        state.add_readings(zero, zero + METRIC_INDEX[code], days * US_DAY + 3_600_000_000, values)
+    return state
+
+
+def forecast(state: PartitionState, scorer: HealthScorer) -> np.ndarray:
+    renew_forecasts(state, np.array([0]), scorer.models.behavior)
+    return state["forecast"][0].copy()
+
+
+def test_the_forecast_stands_on_complete_days_and_follows_late_readings(scorer: HealthScorer) -> None:
+    state = member(np.random.default_rng(1))
+    first = forecast(state, scorer)
+    head = int(state["head_day"][0])
+    zero, steps = np.zeros(1, np.int64), np.array([METRIC_INDEX["steps"]])
+    state.add_readings(zero, steps, np.array([head * US_DAY + 7_200_000_000]), np.array([5000.0]))
+    assert forecast(state, scorer).tolist() == first.tolist()  # today is under way
+    state.add_readings(zero, steps, np.array([(head - 5) * US_DAY]), np.array([9000.0]))
+    assert state["forecast_day"][0] == NO_DAY
+    late = forecast(state, scorer)
+    assert late[0] != first[0]
+    state.add_readings(zero, steps, np.array([(head + 1) * US_DAY]), np.array([10.0]))
+    assert forecast(state, scorer)[0] != late[0]
+
+
+def test_the_forecast_is_that_of_the_same_days_in_a_file(scorer: HealthScorer) -> None:
+    state = member(np.random.default_rng(2))
+    days = int(state["head_day"][0]) - np.arange(DAYS - 1, 0, -1)
+    sums, counts = (
+        state[name][0][[METRIC_INDEX[c] for c in SERIES]][:, days % DAYS] for name in ("metric_sum", "metric_count")
+    )
+    values = np.where(counts > 0, sums / 1000.0 / np.maximum(counts, 1), np.nan).T
+    first = int(np.flatnonzero(~np.isnan(values).all(axis=1))[0])
+    series = DailySeries(np.array([0, len(days) - first]), days[first:], values[first:])
+    alone = [float(column[-1]) for column in scorer.models.behavior.forecast(series)]
+    assert forecast(state, scorer).tolist() == alone
+
+
+def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer) -> None:
+    """Plants a claim of next month, a diagnosis of next year, a laboratory panel and vital signs of tomorrow."""
+
+    def scored(state: PartitionState) -> list[float]:
+        slots, at = np.array([0]), np.array([AS_OF])
+        prediction = scorer.base.predict(base_features(state, slots, at))
+        state["base_cost"][0] = prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]
+        state["base_as_of"][0] = AS_OF
+        renew_forecasts(state, slots, scorer.models.behavior)
+        made = scorer.score(score_inputs(state, slots, at))
+        return [*made.score.tolist(), *made.cost[0].tolist(), *made.news2.tolist()]
+
+    state, zero = member(np.random.default_rng(3)), np.zeros(1, np.int64)
+    tests = np.array([LAB_INDEX[test] for test in WELL])
+    zeros = np.zeros(len(tests), np.int64)
+    state.add_labs(zeros, tests, np.full(len(tests), AS_OF - US_DAY), np.array(list(WELL.values())))
+    state.add_costs(zero, zero, np.array([DAY]), np.array([500_000]))
+    before = scored(state)
+    later = PartitionState.load(state.dump())
+    later.add_costs(zero, zero, np.array([DAY + 75]), np.array([9_000_000]))
+    later.add_categories(zero, np.array([2026]), np.array([[2**40 - 1, 0]], np.uint64))
+    for metric, value in (("spo2", 70.0), ("heart_rate", 180.0)):
+        later["last_time"][0, METRIC_INDEX[metric]], later["last_value"][0, METRIC_INDEX[metric]] = (
+            AS_OF + US_DAY,
+            value,
+        )
+    assert scored(later) == before
+    stale = PartitionState.load(state.dump())
+    stale["lab_time"][0] = AS_OF + US_DAY
+    unknown = PartitionState.load(state.dump())
+    unknown["lab_value"][0] = np.nan
+    assert scored(stale) == scored(unknown) != before
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    weights = load_models().ensemble.weights
+    with pytest.raises(ModelError, match="must rise"):
+        dataclasses.replace(weights, steps=weights.steps[::-1])
+    with pytest.raises(ModelError, match="6 expectations"):
+        dataclasses.replace(weights, expected=(1.0,))
+    assert isinstance(Ensemble("1", weights).steps_effect(np.array([3000.0])), np.ndarray)
+
+
+def test_unknown_care_is_predicted_by_what_is_known(scorer: HealthScorer) -> None:
+    """Trees that have never met a gap send it any way: to $83,000 for people of whom nothing is known."""
+    rows = np.full((60, len(BASE_FEATURES)), np.nan, np.float32)
+    rows[:, FEATURE_INDEX["age"]], rows[:, FEATURE_INDEX["male"]] = np.arange(20, 80), 0
+    cost = scorer.base.predict(rows).mean
+    assert 500 < cost[:10].mean() < cost[-10:].mean() < 12_000
