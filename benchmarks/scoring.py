@@ -15,13 +15,21 @@ import xgboost
 from numpy.typing import NDArray
 
 from benchmarks import machine
+from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.learning import registry
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.health_score import HealthScorer
+from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.scoring.physiology import MEASURES
 from engine.scoring.steps_forecast import SERIES, DailySeries
+from engine.settings import load_rules
+from engine.streams.outputs import score_rows
 
 RESULTS = Path(__file__).parent / "results"
 DAYS = 30
+DIRTY = 1000
+_US_PER_DAY = 86_400_000_000
 FACTORED = 20
 
 
@@ -62,6 +70,58 @@ def days(members: int) -> DailySeries:
     )
 
 
+def shard(members: int) -> PartitionState:
+    """A partition whose members have 40 days of every metric, a laboratory panel, claims and, a third, a disease."""
+    chance, state, last = np.random.default_rng(4), PartitionState(0), 20_000
+    slots = np.array([state.enrol(f"M{i:07d}") for i in range(members)])
+    state["birth_day"][slots], state["male"][slots] = chance.integers(-9000, 12_000, members), slots % 2 == 0
+    state["since_day"][slots] = last - 500
+    for i, metric in enumerate(METRICS):
+        for day in range(last - 40, last):
+            values = chance.uniform(metric.low, metric.low + (metric.high - metric.low) * 0.2, members)
+            state.add_readings(slots, np.full(members, i), np.full(members, day * _US_PER_DAY), values)
+    for i, test in enumerate(LAB_TESTS):
+        values = chance.uniform(test.low, test.low + (test.high - test.low) * 0.3, members)
+        state.add_labs(slots, np.full(members, i), np.full(members, (last - 20) * _US_PER_DAY), values)
+    state.add_costs(slots, slots % 6, np.full(members, last - 30), chance.integers(0, 1_000_000, members))
+    ccs = np.where(chance.random((members, 2)) < 0.2, np.uint64(1 << 9), np.uint64(0))
+    state.add_categories(slots, np.full(members, 2024), ccs)
+    return state
+
+
+def whole(members: int, runs: int) -> list[tuple[str, str]]:
+    """The whole score in a shard: a dirty batch to rows, and scores alone, with and without factors."""
+    scorer, state = HealthScorer(registry.load_models(), load_rules()), shard(members)
+    slots, as_of = np.arange(members), np.full(members, 20_000 * _US_PER_DAY)
+
+    def base() -> None:
+        features = base_features(state, slots, as_of)
+        found = scorer.base.predict(features)
+        state["base_cost"][slots] = np.column_stack([found.mean, found.lower_90, found.upper_90])
+        state["contributions"][slots], state["base_as_of"][slots] = scorer.base.contributions(features), as_of
+
+    def forecasts() -> None:
+        state["forecast_day"][slots] = NO_DAY
+        renew_forecasts(state, slots, scorer.models.behavior)
+
+    def rows() -> None:
+        renew_forecasts(state, slots, scorer.models.behavior)
+        score_rows(scorer, state, slots, as_of, score_inputs(state, slots, as_of))
+
+    base()
+    forecasts()
+    inputs = score_inputs(state, slots, as_of)
+    scores = scorer.score(inputs)
+    both = machine.seconds(lambda: scorer.score(inputs), runs)
+    explained = both + machine.seconds(lambda: scorer.explain(inputs, scores), runs)
+    work = {"readings to rows": rows, "base risk anew as well": base, "forecasts of a new day as well": forecasts}
+    return [(f"a dirty batch of {members:,}: {name}", f"{machine.seconds(call, runs) * 1e3:.1f} ms")
+            for name, call in work.items()] + [
+        ("the whole ensemble, members/s", f"{members / both:,.0f}"),
+        ("the whole ensemble with ranked factors, members/s", f"{members / explained:,.0f}"),
+    ]  # fmt: skip
+
+
 def measure(members: int, runs: int) -> list[tuple[str, str]]:
     """What was measured and the figure."""
     base, physiology, behavior = registry.load_base_risk(), registry.load_physiology(), registry.load_behavior()
@@ -95,7 +155,7 @@ def run(
 ) -> None:
     """Measure the models' speed on one core, and write the table."""
     described = machine.describe()
-    rows = measure(members, runs)
+    rows = measure(members, runs) + whole(DIRTY, 3 * runs)
     rows.append(("resident at the end", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB"))
     lines = ["# Scoring on one core", "", f"{members:,} members.", "", "| what | |", "|---|---|"]
     lines += [f"| {what} | {figure} |" for what, figure in rows]

@@ -2,9 +2,9 @@
 
 import datetime as dt
 import re
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 from ray import serve
@@ -198,7 +198,8 @@ class Scorer:
 
     def score(self, record: HealthRecord) -> dict[str, Any]:
         """The score of one record as plain values."""
-        return asdict(score_record(self._scorer, record))
+        plain: dict[str, Any] = msgspec.to_builtins(score_record(self._scorer, record))
+        return plain
 
 
 def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreResponse:

@@ -400,7 +400,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         np.array([as_of]),
     )
     made = scorer.score(inputs)
-    factors, interventions = scorer.explain(inputs, made, 0)
+    factors, interventions = scorer.explain(inputs, made)
     news2 = int(made.news2[0])
     return Score(
         as_of,
@@ -409,6 +409,6 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         tuple(_known(value) for value in made.cost[0].tolist()),
         news2 if news2 >= 0 else None,
         made.components[0],
-        [factor.code for factor in factors],
-        interventions,
+        [factor.code for factor in factors[0]],
+        interventions[0],
     )

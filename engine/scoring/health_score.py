@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.metrics import METRIC_INDEX
 from engine.scoring import behavior, clinical, vitals
 from engine.scoring.base_risk import BaseRiskModel
 from engine.scoring.ensemble import Ensemble
@@ -174,36 +175,22 @@ class HealthScorer:
         score = np.maximum(score, acute)
         return score, np.searchsorted(floors, score, side="right")
 
-    def explain(self, inputs: ScoreInputs, scores: HealthScores, i: int) -> tuple[list[RiskFactor], list[str]]:
-        """Ranked risk factors of member `i`, and the codes of the interventions recommended for them."""
-        factors = ranked(
-            inputs.contributions[i],
-            inputs.features[i],
-            float(inputs.base_cost[i, 0]),
-            scores.effects[i],
-            inputs.month[i],
-            self._others(inputs, scores, i),
-            int(scores.news2[i]),
-            self.rules.news2_high,
-        )
-        return factors, recommend(self.rules.catalogue, factors, int(scores.category[i]))
+    def explain(self, inputs: ScoreInputs, scores: HealthScores) -> tuple[list[list[RiskFactor]], list[list[str]]]:
+        """By member: ranked risk factors, and the codes of the interventions recommended for them."""
+        base_cost = inputs.base_cost[:, :1]
+        disease = scores.clinical.effect * scores.share * (scores.clinical.hccs != 0).any(axis=1)
+        logs = np.column_stack([scores.effects, disease, scores.physiology])
+        dollars = np.hstack([inputs.contributions, base_cost * np.expm1(logs)])
+        wearables = inputs.month[:, [METRIC_INDEX[code] for code in behavior.COMPONENTS]]
+        values = np.column_stack([inputs.features, wearables, scores.clinical.raf, np.exp(scores.physiology)])
 
-    def _others(self, inputs: ScoreInputs, scores: HealthScores, i: int) -> list[RiskFactor]:
-        """The clinical and the physiological component of member `i` as factors, where they speak."""
-        found, base_cost = [], float(inputs.base_cost[i, 0])
-        if scores.clinical.hccs[i].any():
-            dollars = round(base_cost * float(np.expm1(scores.clinical.effect[i] * scores.share[i])), 2)
-            label = "Clinical risk (CMS-HCC): " + "; ".join(clinical.labels(scores.clinical.hccs[i]))
-            found.append(
-                RiskFactor("hcc_raf", label, "raises", dollars, round(float(scores.clinical.raf[i]), 3), "RAF")
-            )
-        if scores.physiology[i] != 0:
-            dollars = round(base_cost * float(np.expm1(scores.physiology[i])), 2)
-            label = "Laboratory values and blood pressure against age, sex and history"
-            direction = "raises" if dollars > 0 else "lowers"
-            value = round(float(np.exp(scores.physiology[i])), 3)
-            found.append(RiskFactor("physiology", label, direction, dollars, value, "times the cost"))
-        return found
+        def diseases(i: int) -> str:
+            return "; ".join(clinical.labels(scores.clinical.hccs[i]))
+
+        factors = ranked(dollars, values, diseases, scores.news2, self.rules.news2_high)
+        categories = scores.category.tolist()
+        recommended = [recommend(self.rules.catalogue, f, c) for f, c in zip(factors, categories, strict=True)]
+        return factors, recommended
 
 
 def _bounded(wearables: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -136,6 +136,35 @@ def add_readings(
 
 
 @njit(cache=True)
+def window_means(
+    metric_sum: NDArray[np.int64],
+    metric_count: NDArray[np.int32],
+    head_day: NDArray[np.int32],
+    slots: NDArray[np.int64],
+    summed: NDArray[np.bool_],
+    windows: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    """Means over the last days, rising `windows` of them, into out [slots, metrics, windows]; NaN without a reading."""
+    days = metric_sum.shape[2]
+    for i in range(len(slots)):
+        slot = slots[i]
+        head = np.int64(head_day[slot])
+        for m in range(metric_sum.shape[1]):
+            total, n, w = np.int64(0), np.int64(0), 0
+            for back in range(days):
+                at = (head - back) % days
+                count = np.int64(metric_count[slot, m, at])
+                total += metric_sum[slot, m, at]
+                n += np.int64(count > 0) if summed[m] else count
+                if back + 1 == windows[w]:
+                    out[i, m, w] = total / 1000.0 / n if n > 0 else np.nan
+                    w += 1
+                    if w == len(windows):
+                        break
+
+
+@njit(cache=True)
 def add_costs(
     cost_cents: NDArray[np.int64],
     claim_count: NDArray[np.int32],
@@ -287,15 +316,9 @@ class PartitionState:
         Of a summed metric the mean daily sum over the days that have readings, of the others the mean reading; NaN
         where the window has none.
         """
-        sums = self._columns["metric_sum"][slots] / 1000.0
-        counts = self._columns["metric_count"][slots]
-        head = self._columns["head_day"][slots].astype(np.int64)
-        age = (head[:, None] - np.arange(DAYS)) % DAYS
-        out = np.full((len(slots), len(METRICS), len(WINDOWS)), np.nan)
-        for i, window in enumerate(WINDOWS):
-            inside = (age < window)[:, None, :]
-            n = np.where(_SUMMED, ((counts > 0) & inside).sum(axis=2), (counts * inside).sum(axis=2))
-            np.divide((sums * inside).sum(axis=2), n, out=out[:, :, i], where=n > 0)
+        out = np.empty((len(slots), len(METRICS), len(WINDOWS)))
+        names = ("metric_sum", "metric_count", "head_day")
+        window_means(*(self._columns[name] for name in names), slots, _SUMMED, np.array(WINDOWS), out)
         return out
 
     def reading_days(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -96,7 +96,7 @@ def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
         as_of_us,
     )
     scores = scorer.score(inputs)
-    factors, interventions = scorer.explain(inputs, scores, 0)
+    factors, interventions = scorer.explain(inputs, scores)
     score, mean, lower, upper = (
         None if np.isnan(value) else value for value in (float(scores.score[0]), *scores.cost[0].tolist())
     )
@@ -109,7 +109,7 @@ def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
         upper,
         news2 if news2 >= 0 else None,
         scores.components[0],
-        factors,
-        interventions,
+        factors[0],
+        interventions[0],
         scorer.version,
     )

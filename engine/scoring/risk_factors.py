@@ -1,8 +1,8 @@
 """Ranked risk factors: what moves a member's predicted cost, in which direction, by how many dollars a year."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,10 +12,19 @@ from engine.scoring.features import BASE_FEATURES
 
 TOP = 5
 _WEARABLES = tuple(METRICS[METRIC_INDEX[code]] for code in COMPONENTS)
+_LABS = "Laboratory values and blood pressure against age, sex and history"
+_HCC = "Clinical risk (CMS-HCC): "
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    *((feature.code, feature.label, feature.unit) for feature in BASE_FEATURES),
+    *((metric.code, metric.name, metric.unit) for metric in _WEARABLES),
+    ("hcc_raf", _HCC, "RAF"),
+    ("physiology", _LABS, "times the cost"),
+)
+"""Code, label and unit of every factor, in the order of the columns of `ranked`."""
+CLINICAL = len(_COLUMNS) - 2
 
 
-@dataclass(frozen=True, slots=True)
-class RiskFactor:
+class RiskFactor(msgspec.Struct, frozen=True):  # six thousand of them a batch: a dataclass takes five times as long
     """One factor. `dollars` is its contribution to the predicted annual cost against the average person.
 
     `value` is the member's own value in `unit`, None where it is not known; `direction` is "raises" or "lowers".
@@ -31,40 +40,31 @@ class RiskFactor:
 
 
 def ranked(
-    contributions: NDArray[np.float32],
-    features: NDArray[np.float32],
-    base_cost: float,
-    effects: NDArray[np.float64],
-    month: NDArray[np.float64],
-    others: Sequence[RiskFactor],
-    news2: int,
+    dollars: NDArray[np.float64],
+    values: NDArray[np.float64],
+    diseases: Callable[[int], str],
+    news2: NDArray[np.int64],
     news2_high: int,
-) -> list[RiskFactor]:
-    """The TOP factors of one member by size; an alarming NEWS2 stands first.
+) -> list[list[RiskFactor]]:
+    """The TOP factors of each member by size; an alarming NEWS2 stands first.
 
-    `contributions` and `features` [BASE_FEATURES] are the TreeSHAP values in dollars and the values behind them,
-    `effects` [COMPONENTS] the log relative cost of the wearables, `month` [METRICS] the 30-day features,
-    `others` what the other components add.
+    `dollars` and `values` [n, columns] are the TreeSHAP values of the base features and what the wearables, the HCCs
+    and physiology add, and the values behind them; 0 dollars are no factor. `diseases` names a member's HCCs.
     """
-    sized: list[RiskFactor] = []
-    for i in np.argsort(-np.abs(contributions), kind="stable")[:TOP].tolist():
-        dollars = float(contributions[i])
-        if dollars != 0:
-            feature = BASE_FEATURES[i]
-            sized.append(_factor(feature.code, feature.label, dollars, float(features[i]), feature.unit))
-    for metric, effect in zip(_WEARABLES, effects.tolist(), strict=True):
-        if effect != 0:
-            dollars = base_cost * float(np.expm1(effect))
-            sized.append(
-                _factor(metric.code, metric.name, dollars, float(month[METRIC_INDEX[metric.code]]), metric.unit)
-            )
-    sized += others
-    sized.sort(key=lambda factor: -abs(factor.dollars or 0.0))
-    if news2 >= news2_high:
-        sized.insert(0, RiskFactor("news2", "Vital signs (NEWS2)", "raises", None, float(news2), "points"))
-    return sized[:TOP]
-
-
-def _factor(code: str, label: str, dollars: float, value: float, unit: str) -> RiskFactor:
-    known = None if np.isnan(value) else round(value, 2)
-    return RiskFactor(code, label, "raises" if dollars > 0 else "lowers", round(dollars, 2), known, unit)
+    order = np.argsort(-np.abs(dollars), axis=1, kind="stable")[:, :TOP]
+    sizes = np.round(np.take_along_axis(dollars, order, axis=1), 2).tolist()
+    known = np.round(np.take_along_axis(values, order, axis=1), 3).tolist()
+    found = []
+    for i, columns in enumerate(order.tolist()):
+        factors = []
+        for column, size, value in zip(columns, sizes[i], known[i], strict=True):
+            if size:
+                code, label, unit = _COLUMNS[column]
+                name = label + diseases(i) if column == CLINICAL else label
+                direction = "raises" if size > 0 else "lowers"
+                factors.append(RiskFactor(code, name, direction, size, value if value == value else None, unit))
+        found.append(factors)
+    for i in np.flatnonzero(news2 >= news2_high).tolist():
+        alarm = RiskFactor("news2", "Vital signs (NEWS2)", "raises", None, float(news2[i]), "points")
+        found[i] = [alarm, *found[i]][:TOP]
+    return found

@@ -1,6 +1,5 @@
 """What a batch tells the world: score rows, `scores.updated`, `care.alerts`, and dead letters for their topic."""
 
-from dataclasses import asdict
 from typing import cast
 
 import msgspec
@@ -34,10 +33,11 @@ def score_rows(
     if not len(slots):
         return rows, outbox
     scores = scorer.score(inputs)
+    told = _told(scorer, inputs, scores)
     before = state["category"][slots].tolist()
     _remember(state, slots, as_of_us, scores)
     for i, slot in enumerate(slots.tolist()):
-        row = _row(scorer, state, slot, int(as_of_us[i]), inputs, scores, i)
+        row = _row(scorer.version, state, slot, int(as_of_us[i]), told[i])
         outbox.append(topic=SCORES_UPDATED, message_key=state.ids[slot], payload=_encode(_message(row)))
         category = int(scores.category[i])
         if category >= HIGH and category > before[i]:
@@ -63,32 +63,39 @@ def _remember(
     state["scored_as_of"][slots] = as_of_us
 
 
-def _row(
-    scorer: HealthScorer,
-    state: PartitionState,
-    slot: int,
-    as_of_us: int,
-    inputs: ScoreInputs,
-    scores: HealthScores,
-    i: int,
-) -> dict[str, object]:
-    factors, interventions = scorer.explain(inputs, scores, i)
-    mean, lower, upper = (None if np.isnan(value) else value for value in scores.cost[i].tolist())
-    score = float(scores.score[i])
-    news2 = int(scores.news2[i])
+def _told(scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores) -> list[dict[str, object]]:
+    """What the scores say, member by member, as the columns of a row."""
+    factors, interventions = scorer.explain(inputs, scores)
+    numbers = np.column_stack([scores.score, scores.cost])
+    rows = [[None if value != value else value for value in row] for row in numbers.tolist()]
+    names = ("score", "predicted_cost", "cost_lower_90", "cost_upper_90")
+    return [
+        {
+            **dict(zip(names, row, strict=True)),
+            "category": category_name(category),
+            "news2": news2 if news2 >= 0 else None,
+            "components": components,
+            "risk_factors": _encode(reasons),
+            "interventions": recommended,
+        }
+        for row, category, news2, components, reasons, recommended in zip(
+            rows,
+            scores.category.tolist(),
+            scores.news2.tolist(),
+            scores.components,
+            factors,
+            interventions,
+            strict=True,
+        )
+    ]
+
+
+def _row(version: str, state: PartitionState, slot: int, as_of_us: int, told: dict[str, object]) -> dict[str, object]:
     return {
         "member_id": state.ids[slot],
         "as_of": as_of_us,
-        "score": None if np.isnan(score) else score,
-        "category": category_name(int(scores.category[i])),
-        "predicted_cost": mean,
-        "cost_lower_90": lower,
-        "cost_upper_90": upper,
-        "news2": news2 if news2 >= 0 else None,
-        "components": scores.components[i],
-        "risk_factors": _encode([asdict(factor) for factor in factors]),
-        "interventions": interventions,
-        "model_version": scorer.version,
+        **told,
+        "model_version": version,
         "partition": state.partition,
         "seq": state.seq,
     }
@@ -115,7 +122,8 @@ def current_score(scorer: HealthScorer, state: PartitionState, slot: int, inputs
     unless newer events wait for the daily batch.
     """
     scores = scorer.score(inputs)
-    return _row(scorer, state, slot, int(state["scored_as_of"][slot]), inputs, scores, 0)
+    told = _told(scorer, inputs, scores)
+    return _row(scorer.version, state, slot, int(state["scored_as_of"][slot]), told[0])
 
 
 def dead_letter_messages(letters: Rows) -> Rows:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -99,7 +100,7 @@ def test_interventions_answer_what_raises_the_cost() -> None:
     up = [RiskFactor(code, code, "raises", 1.0, 1.0, "") for code in ("n_inpatient", "steps")]
     assert recommend(catalogue, up, CATEGORIES.index("High")) == ["nurse", "walk", "all"]
     assert recommend(catalogue, up, CATEGORIES.index("Low")) == ["walk", "all"]
-    down = [dataclasses.replace(factor, direction="lowers") for factor in up]
+    down = [msgspec.structs.replace(factor, direction="lowers") for factor in up]
     assert recommend(catalogue, down, CATEGORIES.index("High")) == ["all"]
 
 

@@ -125,6 +125,11 @@ def test_kernels_equal_their_python() -> None:
     member_state.add_readings.py_func(*(plain[name] for name in names), *columns)
     for name in names:
         np.testing.assert_array_equal(compiled[name], plain[name], err_msg=name)
+    windows = [np.empty((3, len(METRICS), 3)) for _ in range(2)]
+    for kernel, out in zip((member_state.window_means, member_state.window_means.py_func), windows, strict=True):
+        summed = np.array([metric.daily == "sum" for metric in METRICS])
+        kernel(*(compiled[name] for name in COLUMNS[:3]), np.arange(3), summed, np.array([1, 7, 30]), out)
+    np.testing.assert_array_equal(*windows)
     costs = (columns[0], chance.integers(0, 7, n), chance.integers(600, 640, n), chance.integers(0, 10**6, n))
     rings = ("cost_cents", "claim_count", "head_month")
     member_state.add_costs(*(compiled[name] for name in rings), *costs)
