@@ -30,7 +30,7 @@ bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
 	$(BIN)/vitanexus train base-risk --data $(DATA) --version 3
 
-docs: $(VENV)/.installed-dev ## write docs/events.md and docs/tables.md from the record tables
+docs: $(VENV)/.installed-dev ## write the pages of docs/ that derive from declarations
 	$(BIN)/vitanexus docs
 
 constraints: $(VENV)/.installed-dev ## pin what the ranges of pyproject.toml resolve to today

@@ -1,4 +1,4 @@
-"""`vitanexus docs`: the documents that derive from the record tables."""
+"""`vitanexus docs`: the documents that derive from record tables, catalogues and features."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,9 +7,16 @@ from typing import Annotated
 import typer
 
 from engine.domain.events import EVENT_KINDS, SCHEMA_VERSION, SCORING_COMMAND, EventKind
-from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
 from engine.domain.records import Column, Record
 from engine.domain.tables import TABLES
+from engine.learning import meps
+from engine.learning import nhanes as nhanes_sources
+from engine.scoring.features import BASE_FEATURES, SUPPLIES
+from engine.scoring.measures import MEASURE_OF_TEST, VALID_US
+from engine.scoring.member_state import DAYS
+from engine.scoring.physiology import MEASURES
+from engine.scoring.steps_forecast import SERIES
 
 ROOT = Path(__file__).resolve().parents[2]
 _JSON = {
@@ -20,15 +27,15 @@ _JSON = {
     "text[]": "array of strings",
     "boolean": "boolean",
 }
-_GENERATED = "<!-- Written by `vitanexus docs` from the record tables; do not edit. -->"
+_GENERATED = "<!-- Written by `vitanexus docs` from the declarations in the code; do not edit. -->"
 
 
 def docs(check: Annotated[bool, typer.Option("--check", help="only say whether they are up to date")] = False) -> None:
-    """Write docs/events.md and docs/tables.md from the record tables."""
-    pages = {"events.md": events_page(), "tables.md": tables_page()}
+    """Write docs/events.md, docs/tables.md and docs/features.md from the declarations in the code."""
+    pages = {"events.md": events_page(), "tables.md": tables_page(), "features.md": features_page()}
     stale = [name for name, page in pages.items() if not _same(ROOT / "docs" / name, page)]
     if check and stale:
-        typer.secho(f"docs/{', docs/'.join(stale)} is not what the record tables say: run `vitanexus docs`", err=True)
+        typer.secho(f"docs/{', docs/'.join(stale)} is not what the declarations say: run `vitanexus docs`", err=True)
         raise typer.Exit(1)
     for name in stale:
         (ROOT / "docs" / name).write_text(pages[name])
@@ -111,3 +118,60 @@ def tables_page() -> str:
     for record in TABLES:
         lines += _record(record)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def features_page() -> str:
+    """docs/features.md."""
+    return "\n".join(["# Features", "", _GENERATED, "", *_base_features(), *_measures(), *_series()]) + "\n"
+
+
+def _base_features() -> list[str]:
+    groups = [(name, s.window, s.events, s.missing, f"`{s.state}`") for name, s in SUPPLIES.items()]
+    health = {"age": "age_in_years_at_screening", "male": "gender", "general_health": "general_health_condition"}
+    nhanes = {code: f"`{column}`" for code, column in (health | nhanes_sources.STEPS_CONDITIONS).items()}
+    rows = [
+        (f"`{f.code}`", f.label, f.unit, f.group, f"`{meps.SUPPLY[f.code]}`", nhanes.get(f.code, ""))
+        for f in BASE_FEATURES
+    ]
+    lines = ["## Base risk", "", "Where each group of features comes from in the engine:", ""]
+    lines += _table(("group", "window", "source events", "where it is missing", "member state"), groups)
+    lines += [
+        "",
+        "Nothing dated after the as-of time enters a feature; family history is not one (45 CFR 146.122).",
+        "",
+    ]
+    lines += _table(("feature", "definition", "unit", "group", "MEPS (fit)", "NHANES 2011-14 (ensemble)"), rows)
+    return [*lines, ""]
+
+
+def _measures() -> list[str]:
+    tests = {measure: LAB_TESTS[LAB_INDEX[test]] for test, measure in MEASURE_OF_TEST.items()}
+    told = {"age": "enrollment.change", "male": "enrollment.change", "health": "self.report"}
+    rows = []
+    for m in MEASURES:
+        source = told.get(m.code) or f"lab.result `{tests[m.code].code}` (LOINC {tests[m.code].loinc})"
+        rows.append((f"`{m.code}`", m.label, m.unit, f"{m.low:g} to {m.high:g}", source))
+    return [
+        "## Physiology",
+        "",
+        f"The latest result of the {VALID_US // 86_400_000_000} days up to the as-of time (member state `lab_value`,",
+        "`lab_time`); the NHANES III column has the measure's own name. A value outside the range, and one that is not",
+        "known, is put at what age and sex lead to expect. With fewer than five measures there is no physiology.",
+        "",
+        *_table(("measure", "definition", "unit", "range", "source event"), rows),
+        "",
+    ]
+
+
+def _series() -> list[str]:
+    metrics = [METRICS[METRIC_INDEX[code]] for code in SERIES]
+    rows = [(f"`{m.code}`", m.name, m.unit, f"the {m.daily}") for m in metrics]
+    return [
+        "## Steps forecast",
+        "",
+        f"Daily values of the {DAYS - 1} complete days before the latest reading's, from the first with any; a day",
+        "without a reading is masked. Source event `wearable.reading`; member state `metric_sum`, `metric_count`.",
+        "Fitted on LifeSnaps (all series) and Fitabase (steps, sleep, active minutes).",
+        "",
+        *_table(("series", "definition", "unit", "a day is"), rows),
+    ]

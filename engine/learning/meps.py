@@ -51,6 +51,16 @@ _CONDITIONS = {
 }
 
 
+SUPPLY: dict[str, str] = {
+    "age": "age{}x, agelast",
+    "male": "sex",
+    **{code: " + ".join(names) for code, names in _YEARLY.items()},
+    **{code: ", ".join(stem + r for r in _ROUNDS) + " (first known)" for code, stem in _RATED.items()},
+    **{code: " or ".join(names) for code, names in _CONDITIONS.items()},
+}
+"""MEPS variables of each base feature, {} for the year's two digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class MepsYear:
     """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent).

@@ -51,7 +51,7 @@ class StepsSample:
     died: NDArray[np.bool_]
 
 
-_STEPS_CONDITIONS = {
+STEPS_CONDITIONS = {
     "diabetes": "bin_diabetes",
     "arthritis": "arthritis",
     "coronary_heart_disease": "chd",
@@ -60,6 +60,7 @@ _STEPS_CONDITIONS = {
     "stroke": "stroke",
     "cancer": "cancer",
 }
+"""Conditions among the base features that the accelerometer file supplies, and its columns."""
 _HEALTH = ("Excellent", "Very good", "Good", "Fair", "Poor")
 
 
@@ -70,7 +71,7 @@ def read_steps(path: Path) -> StepsSample:
     (Koffman et al., Med Sci Sports Exerc 2024, confirm). Raises SourceError for a missing file or column.
     """
     names = ["gender", "age_in_years_at_screening", "general_health_condition", "valid_accel", "mortstat"]
-    names += ["permth_exm", "total_scsslsteps", *_STEPS_CONDITIONS.values()]
+    names += ["permth_exm", "total_scsslsteps", *STEPS_CONDITIONS.values()]
     try:
         table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowInvalid) as error:
@@ -89,7 +90,7 @@ def read_steps(path: Path) -> StepsSample:
     ratings = {answer: rating for rating, answer in enumerate(_HEALTH, start=1)}
     health = [ratings.get(answer, np.nan) for answer in columns["general_health_condition"]]
     features[:, FEATURE_INDEX["general_health"]] = health
-    for code, name in _STEPS_CONDITIONS.items():
+    for code, name in STEPS_CONDITIONS.items():
         features[:, FEATURE_INDEX[code]] = _numbers(table, name, path)
     rows = (
         table["valid_accel"].fill_null(False).to_numpy()

@@ -40,4 +40,41 @@ BASE_FEATURES: tuple[Feature, ...] = (
     Feature("mental_health", "Self-rated mental health", "1-5", "self_report"),
     *(Feature(code, code.replace("_", " ").capitalize(), "0/1", "condition") for code in CONDITIONS),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """How the engine comes by the features of a group: window, source events, missing rule, columns of member state."""
+
+    window: str
+    events: str
+    missing: str
+    state: str
+
+
+SUPPLIES: dict[str, Supply] = {
+    "demographic": Supply(
+        "at the as-of time", "enrollment.change", "never: a member without it cannot enrol", "birth_day, male"
+    ),
+    "cost": Supply(
+        "12 calendar months up to the as-of month",
+        "claim.submitted, pharmacy.fill (allowed amount, else paid)",
+        "no claim is 0; a short history widens the interval",
+        "cost_cents",
+    ),
+    "utilisation": Supply(
+        "12 calendar months up to the as-of month",
+        "claim.submitted, pharmacy.fill (lines)",
+        "no claim is 0; a short history widens the interval",
+        "claim_count",
+    ),
+    "self_report": Supply("latest answer", "self.report", "not known (NaN)", "general_health, mental_health"),
+    "condition": Supply(
+        "ever named up to the as-of time",
+        "claim.submitted (ICD-10-CM), lab.result (diagnostic threshold), self.report",
+        "never named is 0",
+        "conditions",
+    ),
+}
+"""By group of BASE_FEATURES. No feature is dated after the as-of time; family history is not a feature (GINA)."""
 FEATURE_INDEX: dict[str, int] = {feature.code: i for i, feature in enumerate(BASE_FEATURES)}
