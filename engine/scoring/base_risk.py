@@ -33,9 +33,10 @@ class CostPrediction:
 class Calibration:
     """What was measured after the trees were fitted.
 
-    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `band_edges` [groups][bands
-    - 1] cut the predicted mean cost of an age-sex group into bands; `lower_offsets` and `upper_offsets` [groups][bands]
-    (dollars) widen its quantiles, or narrow them where negative.
+    `scale` takes the capped mean to the uncapped one; `floor` is the least cost predicted. `curve_costs` (rising) and
+    `curve_factors` recalibrate the mean: the factor lies on straight lines over the logarithm of the cost.
+    `band_edges` [groups][bands - 1] cut the predicted mean cost of an age-sex group into bands; `lower_offsets` and
+    `upper_offsets` [groups][bands] (dollars) widen its quantiles, or narrow them where negative.
     `price_year` is the year of the features fitted on, `price_level` that year's mean cost, capped, over the mean the
     model predicts of the same persons when their care is not known: what a year's prices are compared by.
     `reference_costs` are the predicted costs at equally spaced percentiles 0..100 of the reference population.
@@ -43,6 +44,8 @@ class Calibration:
 
     scale: float
     floor: float
+    curve_costs: tuple[float, ...]
+    curve_factors: tuple[float, ...]
     band_edges: tuple[tuple[float, ...], ...]
     lower_offsets: tuple[tuple[float, ...], ...]
     upper_offsets: tuple[tuple[float, ...], ...]
@@ -67,6 +70,11 @@ def age_sex_group(features: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(age + male * (len(AGE_EDGES) + 1), np.int64)
 
 
+def recalibrated(mean: NDArray[np.float64], costs: Sequence[float], factors: Sequence[float]) -> NDArray[np.float64]:
+    """Mean costs [n] times the factors of the curve there; beyond its ends the factor of the end."""
+    return np.asarray(mean * np.interp(np.log(mean), np.log(costs), factors))
+
+
 def bands_of(mean: NDArray[np.float64], group: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
     """Band [n] of a predicted cost within its group; edges [groups, bands - 1]."""
     return np.asarray((mean[:, None] >= edges[group]).sum(axis=1), np.int64)
@@ -87,9 +95,7 @@ class BaseRiskModel:
 
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
         """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
-        mean = np.maximum(
-            self._mean.margins(features)[:, 0].astype(np.float64) * self.calibration.scale, self.calibration.floor
-        )
+        mean = self._recalibrated(self._mean.margins(features)[:, 0].astype(np.float64) * self.calibration.scale)
         quantiles = self._quantiles.margins(features).astype(np.float64)
         group = age_sex_group(features)
         band = bands_of(mean, group, np.array(self.calibration.band_edges))
@@ -98,8 +104,20 @@ class BaseRiskModel:
         return CostPrediction(mean, np.clip(lower, 0.0, mean), np.maximum(upper, mean))
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Exact TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction."""
-        return (self._explained.of(features) * self.calibration.scale).astype(np.float32)
+        """TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction.
+
+        Exact for the trees; what recalibration adds or takes is shared among the features by size.
+        """
+        exact = self._explained.of(features) * self.calibration.scale
+        trees = exact.sum(axis=1) + self.bias()
+        size = np.abs(exact)
+        added = (self._recalibrated(trees) - trees) / np.maximum(size.sum(axis=1), 1e-9)
+        return np.asarray(exact + size * added[:, None], np.float32)
+
+    def _recalibrated(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        calibration = self.calibration
+        floored = np.maximum(mean, calibration.floor)
+        return np.maximum(recalibrated(floored, calibration.curve_costs, calibration.curve_factors), calibration.floor)
 
     def bias(self) -> float:
         """The prediction in dollars for nobody in particular, to which the contributions add."""

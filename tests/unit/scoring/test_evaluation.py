@@ -42,7 +42,8 @@ def test_the_interval_holds_ninety_percent_where_most_cost_nothing() -> None:
     cost = np.where(rng.random(len(features)) < 0.7, 0.0, rng.exponential(1000, len(features)))
     sample = fit.Sample(features, cost, [(str(i), 1) for i in range(len(features))])
     # quantiles that are far too wide, and a mean below the upper end
-    unseen = fit.Unseen(rng.uniform(100, 300, len(features)), np.tile([0.0, 9000.0], (len(features), 1)))
+    mean = rng.uniform(100, 300, len(features))
+    unseen = fit.Unseen(mean, mean, np.tile([0.0, 9000.0], (len(features), 1)))
     lower, upper = fit.intervals(sample, unseen)
     inside = (cost >= lower) & (cost <= upper)
     assert 0.89 < inside.mean() < 0.92
