@@ -2,13 +2,15 @@
 
 import os
 import threading
+from pathlib import Path
 
 import ray
 
 from actors.shard_loop import ShardLoop, ShardPlan
 from engine import logs
-from engine.learning.registry import load_models
-from engine.scoring.health_score import HealthScorer, ScoringRules
+from engine.domain.model_set import ModelSet
+from engine.learning.registry import Scorers
+from engine.scoring.health_score import ScoringRules
 
 
 def partitions_of(index: int, shards: int, partitions: int) -> tuple[int, ...]:
@@ -23,10 +25,10 @@ class MemberShard:
     When its loop cannot go on, the process exits, so that Ray starts it again and recovery decides what was done.
     """
 
-    def __init__(self, plan: ShardPlan, rules: ScoringRules, model_version: str, log_level: str) -> None:
+    def __init__(self, plan: ShardPlan, rules: ScoringRules, initial: ModelSet, models: Path, log_level: str) -> None:
         logs.configure(log_level)
         self._log = logs.get_logger(shard=plan.name)
-        self._loop = ShardLoop(plan, HealthScorer(load_models(model_version), rules))
+        self._loop = ShardLoop(plan, Scorers(rules, initial, models))
         self._thread = threading.Thread(target=self._run, name=plan.name, daemon=True)
         self._thread.start()
 

@@ -13,14 +13,13 @@ from engine.domain.batch import PartitionCommit, Recovered, TopicIdentity
 from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC
 from engine.errors import LeaseLostError, StorageError, StreamError
 from engine.logs import get_logger
-from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import score_inputs
 from engine.scoring.member_state import PartitionState
 from engine.storage.shards import ShardStore
 from engine.streams import topics
 from engine.streams.judge import Judged, judge
 from engine.streams.outputs import current_score
-from engine.streams.processor import Processor
+from engine.streams.processor import Processor, Scorers
 from engine.streams.reader import KafkaReader, RecordBatch, check_held
 
 _IDENTITY_SECONDS = 10.0
@@ -50,16 +49,15 @@ class ShardLoop:
     durable: the score is the same after a recovery, since processing is deterministic.
     """
 
-    def __init__(self, plan: ShardPlan, scorer: HealthScorer) -> None:
+    def __init__(self, plan: ShardPlan, scorers: Scorers) -> None:
         self.plan = plan
-        self._scorer = scorer
         self._log = get_logger(shard=plan.name)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.ready = threading.Event()
         self.finished = False
         self._store = ShardStore(plan.postgres_url, plan.name, plan.lease_seconds)
-        self._processor = Processor(scorer, self._known_events)
+        self._processor = Processor(scorers, self._known_events)
         self._positions: dict[Place, int] = {}
         self._snapshot_seq: dict[int, int] = {}
         self._identities: dict[str, TopicIdentity] = {}
@@ -107,9 +105,8 @@ class ShardLoop:
             if state is None or slot is None:
                 return None
             slots = np.array([slot], np.int64)
-            return current_score(
-                self._scorer, state, slot, score_inputs(state, slots, np.asarray(state["scored_as_of"][slots]))
-            )
+            inputs = score_inputs(state, slots, np.asarray(state["scored_as_of"][slots]))
+            return current_score(self._processor.scorer(state), state, slot, inputs)
 
     def _take_leases(self) -> None:
         deadline = time.monotonic() + self.plan.lease_seconds + self.plan.retry_seconds
@@ -129,10 +126,13 @@ class ShardLoop:
         for recovered in found:
             self._adopt(recovered, starts)
         check_held(starts, self._positions)
+        states = [self._processor.states[r.partition] for r in found if r.snapshot is not None]
+        versions = [r.model_version for r in found if r.snapshot is not None]
+        # other rules or code than the snapshot's; other models come by the log
+        outdated = [s for s, v in zip(states, versions, strict=True) if v != self._processor.scorer(s).version]
         self._replay(reader, [recovered for recovered in found if recovered.commits])
-        for recovered in found:
-            if recovered.snapshot is not None and recovered.model_version != self._scorer.version:
-                self._processor.renew_all(self._processor.states[recovered.partition])
+        for state in outdated:
+            self._processor.renew_all(state)
 
     def _adopt(self, recovered: Recovered, starts: Mapping[Place, int]) -> None:
         partition = recovered.partition
@@ -274,7 +274,7 @@ class ShardLoop:
                     snapshot=state.dump(),
                     watermark_us=state.latest_event_us,
                     members=len(state),
-                    model_version=self._scorer.version,
+                    model_version=self._processor.scorer(state).version,
                 )
             )
         if commits:

@@ -20,8 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 from actors.relay import RelayLoop
 from actors.shard_loop import ShardLoop, ShardPlan
 from engine.domain.events import ENROLLMENT, READING, SourceEvent
-from engine.learning.registry import load_models
-from engine.scoring.health_score import HealthScorer
+from engine.learning.registry import Scorers
 from engine.settings import load_rules
 from engine.streams.producer import EventProducer
 from engine.streams.topics import CARE_ALERTS, PARTITIONS
@@ -50,7 +49,7 @@ def reading(member: str, event_id: str, time_ms: int, sign: tuple[str, float, st
 def running(postgres_url: str, bootstrap: str) -> Iterator[ShardLoop]:
     """A shard that owns all partitions and a relay, in threads of this process."""
     plan = ShardPlan("bench", tuple(range(PARTITIONS)), postgres_url, bootstrap, 15.0, 50, 20_000, 50, 30.0)
-    shard = ShardLoop(plan, HealthScorer(load_models(), load_rules()))
+    shard = ShardLoop(plan, Scorers(load_rules()))
     relay = RelayLoop(postgres_url, bootstrap)
     threads = [threading.Thread(target=shard.run), threading.Thread(target=relay.run)]
     for thread in threads:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cluster.commands import demo, docs, evaluate, events, hcc, jobs, models, simulate, stack
+from cluster.commands import demo, docs, evaluate, events, hcc, jobs, models, registry, simulate, stack
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(hcc.hcc, name="hcc")
 app.add_typer(models.predict, name="predict")
 app.add_typer(models.train, name="train")
+app.add_typer(registry.models, name="models")
 app.command()(evaluate.evaluate)
 app.command()(docs.docs)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cluster.commands.events import run_batch
+from cluster.scoring_commands import run_batch
 from cluster.stack.state import Endpoints
 from engine.domain.events import SCORING_COMMAND, SourceEvent
 from engine.domain.population import Population

@@ -14,12 +14,13 @@ from actors.shard import MemberShard, partitions_of
 from actors.shard_loop import ShardPlan
 from cluster.stack.process import free_port
 from cluster.stack.state import Endpoints
+from engine.domain.model_set import ModelSet
 from engine.errors import StackError
 from engine.learning import registry
 from engine.scoring.health_score import ScoringRules
 from engine.settings import Settings
 from engine.storage.migrate import migrate
-from engine.storage.queries import Queries
+from engine.storage.models import ModelStore
 from engine.streams.topics import PARTITIONS, ensure_topics
 from serve_apps import gateway
 
@@ -47,22 +48,23 @@ def plans(settings: Settings, endpoints: Endpoints) -> list[ShardPlan]:
     ]
 
 
-def prepare(endpoints: Endpoints) -> None:
-    """Brings the schema up to date, makes the topics, and enters the fitted models in the database's registry."""
+def prepare(endpoints: Endpoints, models: Path) -> ModelSet:
+    """Brings the schema up to date, makes the topics, registers the folder's models, and returns the first champions.
+
+    In a new database those are the newest of each model; later ones wait as candidates for `vitanexus models promote`.
+    """
     migrate(endpoints.postgres)
     ensure_topics(endpoints.kafka)
-    queries = Queries(endpoints.postgres, pool_size=1)
-    for card in registry.cards():
-        queries.insert(
-            "model_registry",
-            {
-                "name": card.name,
-                "version": card.version,
-                "sha256": card.digest,
-                "card": {"features": list(card.features), "training": card.training, "metrics": card.metrics},
-            },
+    store = ModelStore(endpoints.postgres, pool_size=1)
+    for card in registry.cards(models):
+        store.register(card.name, card.version, card.digest, registry.told(card))
+    if not store.promotions():
+        store.applied(
+            store.decide(registry.newest(models), "installation", "the newest models when the database was new")
         )
-    queries.close()
+    first = store.promotions()[0].models
+    store.close()
+    return first
 
 
 def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, directory: Path) -> str:
@@ -73,14 +75,15 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
     Raises StackError when a shard has not recovered in time.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    prepare(endpoints)
+    models = registry.folder(settings.models.folder)
+    initial = prepare(endpoints, models)
     level = settings.log.level
     OutboxRelay.options(name=RELAY, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
         endpoints.postgres, endpoints.kafka, level
     )
     shards = [
         MemberShard.options(name=plan.name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
-            plan, rules, "", level
+            plan, rules, initial, models, level
         )
         for plan in plans(settings, endpoints)
     ]
@@ -92,6 +95,7 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
                 postgres_url=endpoints.postgres,
                 bootstrap=endpoints.kafka,
                 rules=rules,
+                models=models,
                 jobs_url=endpoints.jobs,
                 state_directory=str(directory.resolve()),
             )

@@ -48,6 +48,12 @@ class ShardSettings(BaseModel):
     retry_seconds: float = Field(gt=0, description="how long PostgreSQL or the broker may be away")
 
 
+class ModelSettings(BaseModel):
+    """Where the fitted models are."""
+
+    folder: str = Field(description="registry of models, a folder a model and version; empty: the package's own")
+
+
 class HttpSettings(BaseModel):
     """Where Serve listens."""
 
@@ -70,6 +76,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings
     ray: RaySettings
     shards: ShardSettings
+    models: ModelSettings
     http: HttpSettings
     log: LogSettings
 

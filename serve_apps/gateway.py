@@ -1,5 +1,7 @@
 """The HTTP application: one ingress over scores, members, premiums, simulations and the health of the parts."""
 
+from pathlib import Path
+
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from ray import serve
@@ -20,9 +22,9 @@ class Args(BaseModel):
     postgres_url: str
     bootstrap: str
     rules: ScoringRules
+    models: Path
     jobs_url: str = ""
     state_directory: str = ""
-    model_version: str = ""
 
 
 @serve.deployment(
@@ -61,4 +63,4 @@ class Gateway:
 
 def build(args: Args) -> Application:
     """The application for `serve.run`, or for a Serve config's import path `serve_apps.gateway:build`."""
-    return Gateway.bind(args, scoring.Scorer.bind(args.rules, args.model_version))
+    return Gateway.bind(args, scoring.Scorer.bind(args.rules, args.models, args.postgres_url))

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import re
+import time
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,14 +14,19 @@ from ray.serve.handle import DeploymentHandle
 
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
-from engine.learning.registry import load_models
-from engine.scoring.health_score import HealthScorer, ScoringRules
+from engine.domain.model_set import ModelSet
+from engine.errors import ModelError, StorageError
+from engine.learning.registry import Scorers
+from engine.logs import get_logger
+from engine.scoring.health_score import ScoringRules
 from engine.scoring.record import HealthRecord, score_record
+from engine.storage.models import ModelStore
 from serve_apps.problems import PROBLEM_RESPONSES
 
 _US = 1_000_000
 _ICD10 = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
 _DAYS_PER_YEAR = 365.25
+_FOLLOW_SECONDS = 5.0
 Cost = Annotated[float, Field(ge=0, le=1e10, description="USD in the last 12 months")]
 Count = Annotated[int, Field(ge=0, le=100_000, description="number in the last 12 months")]
 Rating = Annotated[int, Field(ge=1, le=5, description="1 excellent to 5 poor")]
@@ -191,15 +198,31 @@ class ScoreResponse(BaseModel):
     graceful_shutdown_wait_loop_s=0.2,
 )
 class Scorer:
-    """The models, away from the HTTP workers."""
+    """The models, away from the HTTP workers. Follows a change of champion within `_FOLLOW_SECONDS`."""
 
-    def __init__(self, rules: ScoringRules, model_version: str) -> None:
-        self._scorer = HealthScorer(load_models(model_version), rules)
+    def __init__(self, rules: ScoringRules, models: Path, postgres_url: str) -> None:
+        self._store = ModelStore(postgres_url, pool_size=1)
+        self._models = str(self._store.champions())
+        self._asked = time.monotonic()
+        self._scorers = Scorers(rules, ModelSet.parse(self._models), models)
+        self._log = get_logger(deployment="Scorer")
 
     def score(self, record: HealthRecord) -> dict[str, Any]:
         """The score of one record as plain values."""
-        plain: dict[str, Any] = msgspec.to_builtins(score_record(self._scorer, record))
+        if time.monotonic() - self._asked > _FOLLOW_SECONDS:
+            self._follow()
+        plain: dict[str, Any] = msgspec.to_builtins(score_record(self._scorers(self._models), record))
         return plain
+
+    def _follow(self) -> None:
+        """Takes up the champions of the database; those it has go on where it cannot."""
+        try:
+            models = str(self._store.champions())
+            self._scorers(models)
+            self._models = models
+        except (StorageError, ModelError) as error:
+            self._log.warning("champions not followed", models=self._models, error=str(error))
+        self._asked = time.monotonic()
 
 
 def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreResponse:

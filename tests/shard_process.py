@@ -18,7 +18,8 @@ from engine import logs
 from engine.domain.claims import SERVICE_CATEGORIES
 from engine.domain.events import CONDITIONS, KIND_OF_TOPIC, SCORING_COMMAND
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
-from engine.learning.registry import load_models
+from engine.domain.model_set import ModelSet
+from engine.learning.registry import MODELS, Scorers
 from engine.scoring.health_score import INSUFFICIENT, HealthScorer
 from engine.scoring.member_state import DAYS, MONTHS, PartitionState
 from engine.settings import load_rules
@@ -39,13 +40,13 @@ _processes = multiprocessing.get_context("forkserver")  # imports once: each sta
 _processes.set_forkserver_preload([__name__])
 
 
-def _run(work: ShardPlan, log: Path, failpoint: str) -> None:
+def _run(work: ShardPlan, log: Path, failpoint: str, models: Path, initial: ModelSet | None) -> None:
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     os.environ["VITANEXUS_FAILPOINT"] = failpoint
     logs.configure("INFO")
-    loop = ShardLoop(work, HealthScorer(load_models(), load_rules()))
+    loop = ShardLoop(work, Scorers(load_rules(), initial, models))
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     loop.run()
 
@@ -53,9 +54,16 @@ def _run(work: ShardPlan, log: Path, failpoint: str) -> None:
 class ShardProcess:
     """A shard loop in a process of its own. `failpoint` is the value of VITANEXUS_FAILPOINT it runs with."""
 
-    def __init__(self, work: ShardPlan, folder: Path, failpoint: str = "") -> None:
+    def __init__(
+        self,
+        work: ShardPlan,
+        folder: Path,
+        failpoint: str = "",
+        models: Path = MODELS,
+        initial: ModelSet | None = None,
+    ) -> None:
         self.log = folder / f"{work.name}.log"
-        self._child = _processes.Process(target=_run, args=(work, self.log, failpoint), daemon=True)
+        self._child = _processes.Process(target=_run, args=(work, self.log, failpoint, models, initial), daemon=True)
         self._child.start()
 
     def kill(self) -> None:

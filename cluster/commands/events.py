@@ -2,20 +2,16 @@
 
 import datetime as dt
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cluster.commands.stack import DEFAULT, Directory
 from engine.domain.events import SourceEvent
 
 score = typer.Typer(help="Score members.", no_args_is_help=True)
-_WAIT_SECONDS = 600.0
-_POLL_SECONDS = 0.2
 
 
 def replay(
@@ -29,6 +25,7 @@ def replay(
     Example: vitanexus replay fitabase ~/fitbit_fitabase_2016 --rate 500
     """
     from cluster.bootstrap import connect
+    from cluster.scoring_commands import progress_bar
     from engine.interop.sources import read
     from engine.streams.producer import EventProducer
 
@@ -53,11 +50,6 @@ def _paced(events: Iterable[SourceEvent], rate: float) -> Iterator[SourceEvent]:
         yield event
 
 
-def progress_bar() -> Progress:
-    """The progress bar of every long command."""
-    return Progress(TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-
-
 @score.command("batch")
 def score_batch(
     as_of: Annotated[
@@ -73,6 +65,7 @@ def score_batch(
     Sends one command to each partition and waits until every shard has committed its own.
     """
     from cluster.bootstrap import connect
+    from cluster.scoring_commands import run_batch
     from engine.storage.queries import Queries
 
     endpoints = connect(directory)
@@ -80,39 +73,3 @@ def score_batch(
     moment = dt.datetime.now(dt.UTC) if as_of is None else as_of.replace(tzinfo=dt.UTC)
     scored = run_batch(endpoints.kafka, queries, moment)
     typer.echo(f"{scored:,} members scored as of {moment.isoformat(timespec='seconds')}")
-
-
-def run_batch(bootstrap: str, queries: "object", as_of: dt.datetime) -> int:
-    """Sends the scoring commands, waits until all are applied, and returns the number of members."""
-    from engine.domain.events import SCORING_COMMAND
-    from engine.errors import StreamError
-    from engine.storage.queries import Queries
-    from engine.streams.producer import EventProducer
-    from engine.streams.topics import PARTITIONS
-
-    assert isinstance(queries, Queries)
-
-    def taken() -> int:
-        rows = {row.topic: row for row in queries.consumed()}
-        row = rows.get(SCORING_COMMAND.topic)
-        return 0 if row is None else row.applied + row.duplicates + row.dead_letters
-
-    expected = taken() + PARTITIONS
-    run = uuid.uuid4().hex
-    with EventProducer(bootstrap) as producer:
-        for partition in range(PARTITIONS):
-            fields = {"event_id": f"{run}-{partition}", "source": "vitanexus", "member_id": "*"}
-            producer.send_to(SCORING_COMMAND, partition, fields | {"time": int(as_of.timestamp() * 1000)})
-        producer.flush()
-    deadline = time.monotonic() + _WAIT_SECONDS
-    with progress_bar() as progress:
-        task = progress.add_task("scoring the batch", total=PARTITIONS)
-        while (done := taken()) < expected:
-            progress.update(task, completed=PARTITIONS - (expected - done))
-            if time.monotonic() > deadline:
-                raise StreamError(
-                    f"{expected - done} partitions have not scored after {_WAIT_SECONDS:g} s: see `vitanexus status`"
-                )
-            time.sleep(_POLL_SECONDS)
-        progress.update(task, completed=PARTITIONS)
-    return queries.scored_members()[1]

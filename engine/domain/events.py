@@ -166,8 +166,9 @@ SCORING_COMMAND = EventKind(
     "scoring.command",
     "scoring.commands",
     "",
-    "Score all members of the partition anew as of `time`, claims and labs included. Its `member_id` is *.",
-    (),
+    "Score all members of the partition anew as of `time`, claims and labs included. Where it names `models`, these "
+    "make the scores from here on: a change of champion. Its `member_id` is *.",
+    (text("models", "Versions such as base_risk-3+physiology-1+behavior-1+ensemble-1", nullable=True),),
 )
 KIND_OF_TOPIC: dict[str, EventKind] = {kind.topic: kind for kind in (*EVENT_KINDS, SCORING_COMMAND)}
 """What a shard consumes, in the order in which a batch applies it."""

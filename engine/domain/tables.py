@@ -15,6 +15,7 @@ from engine.domain.records import (
     whole,
 )
 
+MODEL_STAGES = ("candidate", "champion", "retired")
 RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -221,15 +222,31 @@ PREMIUM_RECOMMENDATIONS = Record(
 )
 MODEL_REGISTRY = Record(
     "model_registry",
-    "The fitted models this database has scores of.",
+    "The fitted models and their stage. One version of each model is the champion: its scores are the ones served.",
     (
         text("name", "Model"),
         text("version", "Version"),
-        text("sha256", "Digest of the model files"),
-        document("card", "Model card: data, metrics, features"),
+        text("sha256", "Digest of the model files and of what was calibrated"),
+        document("card", "Model card: features, training data with their digests, code version, metrics"),
+        text("stage", "Where it stands in its life", choices=MODEL_STAGES),
+        text("approver", "Who approved the stage; nobody for a candidate", nullable=True),
         instant("registered_at", "When the row was written", default="now()"),
+        instant("staged_at", "When it came to its stage", default="now()"),
     ),
     key=("name", "version"),
+)
+MODEL_PROMOTIONS = Record(
+    "model_promotions",
+    "Every change of champion, in order. The first names the models of a shard that has met none in the log.",
+    (
+        Column("promotion", "i8", "bigint", "Number of the change", default="identity"),
+        text("models", "The champions from here on, such as base_risk-3+physiology-1+behavior-1+ensemble-1"),
+        text("approver", "Who approved it"),
+        text("reason", "Why"),
+        instant("decided_at", "When the row was written", default="now()"),
+        instant("applied_at", "When every partition had applied it; until then it is pending", nullable=True),
+    ),
+    key=("promotion",),
 )
 TABLES: tuple[Record, ...] = (
     MEMBERS,
@@ -247,5 +264,6 @@ TABLES: tuple[Record, ...] = (
     SIMULATION_RESULTS,
     PREMIUM_RECOMMENDATIONS,
     MODEL_REGISTRY,
+    MODEL_PROMOTIONS,
 )
 TABLE: dict[str, Record] = {record.name: record for record in TABLES}

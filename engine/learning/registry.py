@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from engine.domain.model_set import MODEL_NAMES, ModelSet
 from engine.errors import ModelError
 from engine.scoring import base_risk, ensemble, physiology, steps_forecast
 from engine.scoring.features import BASE_FEATURES
-from engine.scoring.health_score import Models
+from engine.scoring.health_score import HealthScorer, Models, ScoringRules
 from engine.scoring.trees import Trees, trees_of
 
 if TYPE_CHECKING:  # reading cards needs no xgboost, which takes seconds to import
@@ -23,10 +24,18 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
     BASE_RISK: tuple(feature.code for feature in BASE_FEATURES),
     PHYSIOLOGY: tuple(measure.code for measure in physiology.MEASURES),
     BEHAVIOR: steps_forecast.SERIES,
-    ENSEMBLE: ("base_risk", "clinical", "physiology", "wearables"),
+    ENSEMBLE: (BASE_RISK, "clinical", PHYSIOLOGY, "wearables"),
 }
 """The columns each model takes."""
 C = TypeVar("C")
+
+
+def folder(setting: str) -> Path:
+    """The registry a setting names; the package's own for "". Raises ModelError where it is not a folder."""
+    found = Path(setting).resolve() if setting else MODELS
+    if not found.is_dir():
+        raise ModelError(f"VITANEXUS_MODELS_FOLDER is {setting!r}: not a folder")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +52,9 @@ class ModelCard:
 
     @property
     def digest(self) -> str:
-        """One digest of all files: SHA-256 of their digests in order of their names."""
-        return hashlib.sha256("".join(self.sha256[name] for name in sorted(self.sha256)).encode()).hexdigest()
+        """SHA-256 over the digests of all files, in order of their names, and over what was calibrated."""
+        fitted = msgspec.json.encode([self.sha256, self.calibration], order="sorted")
+        return hashlib.sha256(fitted).hexdigest()
 
 
 def save(
@@ -66,6 +76,11 @@ def save(
     card = ModelCard(name, version, FEATURES[name], training, metrics, asdict(calibration), digests)
     (folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(asdict(card)), indent=1) + b"\n")
     return folder
+
+
+def told(card: ModelCard) -> dict[str, Any]:
+    """What the database keeps of a card."""
+    return {"features": list(card.features), "training": dict(card.training), "metrics": dict(card.metrics)}
 
 
 def _digest(path: Path) -> str:
@@ -129,14 +144,43 @@ def load_ensemble(version: str = "", root: Path = MODELS) -> ensemble.Ensemble:
     return ensemble.Ensemble(card.version, _typed(card, ensemble.Weights))
 
 
-def load_models(base_risk_version: str = "", root: Path = MODELS) -> Models:
-    """All models that score members: base risk of a version, and the newest of the others, where none is given."""
+def newest(root: Path = MODELS) -> ModelSet:
+    """The newest version of each model."""
+    return ModelSet(*(_card(name, "", root).version for name in MODEL_NAMES))
+
+
+def load_models(chosen: ModelSet | None = None, root: Path = MODELS) -> Models:
+    """All models that score members: those chosen, the newest where none are.
+
+    Raises ModelError as the loaders of each do, and where the ensemble was fitted beside another base risk.
+    """
+    chosen = chosen or newest(root)
+    beside = _card(ENSEMBLE, chosen.ensemble, root).training["base_risk"]
+    if beside != chosen.base_risk:
+        raise ModelError(
+            f"ensemble {chosen.ensemble} was fitted beside base risk {beside}, not {chosen.base_risk}: "
+            "the two change together"
+        )
     return Models(
-        load_base_risk(base_risk_version, root),
-        load_physiology(root=root),
-        load_behavior(root=root),
-        load_ensemble(root=root),
+        load_base_risk(chosen.base_risk, root),
+        load_physiology(chosen.physiology, root),
+        load_behavior(chosen.behavior, root),
+        load_ensemble(chosen.ensemble, root),
     )
+
+
+class Scorers:
+    """The scorers of model sets, each loaded once. `initial` stands for "": no change of champion has been met yet."""
+
+    def __init__(self, rules: ScoringRules, initial: ModelSet | None = None, root: Path = MODELS) -> None:
+        self._rules, self._root = rules, root
+        self._loaded = {"": HealthScorer(load_models(initial, root), rules)}
+
+    def __call__(self, models: str) -> HealthScorer:
+        """The scorer of a model set as text. Raises ModelError where a model is not there."""
+        if models not in self._loaded:
+            self._loaded[models] = HealthScorer(load_models(ModelSet.parse(models), self._root), self._rules)
+        return self._loaded[models]
 
 
 def _typed(card: ModelCard, kind: type[C]) -> C:

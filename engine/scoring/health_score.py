@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.metrics import METRIC_INDEX
+from engine.domain.model_set import ModelSet
 from engine.scoring import behavior, clinical, vitals
 from engine.scoring.base_risk import BaseRiskModel
 from engine.scoring.ensemble import Ensemble
@@ -47,10 +48,8 @@ class Models:
     @property
     def version(self) -> str:
         """Versions of all: what a score was made with."""
-        return (
-            f"{self.base.version}+{clinical.VERSION}+physiology-{self.physiology.version}"
-            f"+behavior-{self.behavior.version}+ensemble-{self.ensemble.version}"
-        )
+        fitted = ModelSet(self.base.version, self.physiology.version, self.behavior.version, self.ensemble.version)
+        return f"{fitted}+{clinical.VERSION}"
 
 
 @dataclass(frozen=True, slots=True)

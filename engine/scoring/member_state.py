@@ -217,12 +217,16 @@ def add_categories(
 
 
 class PartitionState:
-    """Members of one partition as columns: `state["score"][slot]`. Slots are given in order of enrolment."""
+    """Members of one partition as columns: `state["score"][slot]`. Slots are given in order of enrolment.
+
+    `models` names the models its scores come from, as the last change of champion in the log did; "" before the first.
+    """
 
     def __init__(self, partition: int, window: DuplicateWindow | None = None) -> None:
         self.partition = partition
         self.seq = 0
         self.watermark_us = NEVER
+        self.models = ""
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
         self.window = window or DuplicateWindow()
@@ -341,6 +345,7 @@ class PartitionState:
         arrays: dict[str, Any] = {name: column[: len(self)] for name, column in self._columns.items()}
         arrays |= {f"window_{name}": values for name, values in self.window.dump().items()}
         arrays["ids"] = np.array([member.encode() for member in self.ids], "S")
+        arrays["models"] = np.array(self.models.encode(), "S")
         arrays["meta"] = np.array([self.partition, self.seq, self.watermark_us], np.int64)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -353,6 +358,7 @@ class PartitionState:
             partition, seq, watermark = (int(value) for value in arrays["meta"])
             state = cls(partition, DuplicateWindow.load(arrays["window_young"], arrays["window_old"]))
             state.seq, state.watermark_us = seq, watermark
+            state.models = arrays["models"].item().decode()
             state.ids = [raw.decode() for raw in arrays["ids"].tolist()]
             state.slot_of = {member: slot for slot, member in enumerate(state.ids)}
             state._reserve(max(16, len(state.ids)))

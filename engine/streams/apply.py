@@ -12,7 +12,7 @@ from engine.domain.events import CONDITIONS, EventKind
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.domain.tables import MEMBERS
 from engine.scoring.clinical import categories_of
-from engine.scoring.member_state import PartitionState
+from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.streams.codec import days_since_1970
 from engine.streams.judge import Judged
 
@@ -159,6 +159,10 @@ def _commands(state: PartitionState, events: list[Any], rows: dict[str, Rows], t
     if events:
         touched.batch_as_of_us = max(event.time for event in events) * 1000
         touched.based.update(range(len(state)))
+    for event in events:
+        if event.models is not None:
+            state.models = event.models
+            state["forecast_day"][: len(state)] = NO_DAY
 
 
 def _name_conditions(state: PartitionState, slot: int, conditions: tuple[int, ...]) -> None:

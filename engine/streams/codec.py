@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from engine.domain.events import LAB, MAX_ID, READING, EventKind
+from engine.domain.events import LAB, MAX_ID, READING, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.domain.model_set import ModelSet
 from engine.domain.records import Column
-from engine.errors import InvalidRecordError
+from engine.errors import InvalidRecordError, ModelError
 
 FUTURE_TOLERANCE_MS = 10 * 60 * 1000
 """How far an event may be ahead of the moment the broker took it: device clocks drift by minutes, not by hours."""
@@ -76,12 +77,20 @@ def _check_measured(code_column: str, kind: EventKind) -> Callable[[Any], None]:
     return check
 
 
+def _check_models(event: Any) -> None:
+    if event.models is not None:
+        try:
+            ModelSet.parse(event.models)
+        except ModelError as error:
+            raise InvalidRecordError("unknown_models", "models", str(error)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Decoder:
     decode: Callable[[bytes], Any]
     checked: tuple[Column, ...]
     past_dates: tuple[Column, ...]
-    measured: Callable[[Any], None] | None
+    whole: Callable[[Any], None] | None
 
 
 def _decoder(kind: EventKind) -> _Decoder:
@@ -91,12 +100,16 @@ def _decoder(kind: EventKind) -> _Decoder:
         fields.append((column.name, json_type | None, None) if column.nullable else (column.name, json_type))
     struct = msgspec.defstruct(kind.name.replace(".", "_"), fields, forbid_unknown_fields=True, kw_only=True, gc=False)
     bounded = tuple(c for c in kind.schema if c.choices or c.low is not None or c.high is not None)
-    measured = {READING.name: ("metric", READING), LAB.name: ("test", LAB)}.get(kind.name)
+    whole = {
+        READING.name: _check_measured("metric", READING),
+        LAB.name: _check_measured("test", LAB),
+        SCORING_COMMAND.name: _check_models,
+    }.get(kind.name)
     return _Decoder(
         msgspec.json.Decoder(struct).decode,
         bounded,
         tuple(c for c in kind.payload if c.sql == "date" and c.name != "effective_date"),
-        _check_measured(*measured) if measured else None,
+        whole,
     )
 
 
@@ -127,8 +140,8 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
     for column in decoder.checked:
         _check_column(column, getattr(event, column.name))
     _check_time(kind, event, decoder.past_dates, taken_ms)
-    if decoder.measured is not None:
-        decoder.measured(event)
+    if decoder.whole is not None:
+        decoder.whole(event)
     return event
 
 

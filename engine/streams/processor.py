@@ -19,6 +19,8 @@ from engine.streams.apply import Touched, apply_events, stored_rows
 from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
 from engine.streams.outputs import dead_letter_messages, score_rows
 
+Scorers = Callable[[str], HealthScorer]
+"""The scorer of the models that a state names."""
 KnownEvents = Callable[[str, Sequence[tuple[str, str]]], Mapping[tuple[str, str], tuple[int, int]]]
 """Of (table, keys): the keys already stored there, with the partition and Kafka offset each came from."""
 
@@ -29,11 +31,15 @@ class Processor:
     `known_events` is the durable guard behind the duplicate window for everything but readings.
     """
 
-    def __init__(self, scorer: HealthScorer, known_events: KnownEvents) -> None:
-        self.scorer = scorer
+    def __init__(self, scorers: Scorers, known_events: KnownEvents) -> None:
+        self._scorers = scorers
         self.states: dict[int, PartitionState] = {}
         self._known_events = known_events
         self._claimed: set[tuple[str, str, str]] = set()
+
+    def scorer(self, state: PartitionState) -> HealthScorer:
+        """The scorer of the state's models."""
+        return self._scorers(state.models)
 
     def unknown_members(self, judged: Sequence[Judged]) -> set[str]:
         """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
@@ -69,13 +75,7 @@ class Processor:
             state = self.states[partition]
             touched[partition] = Touched()
             state.seq += 1
-            commit = PartitionCommit(
-                partition,
-                state.seq,
-                {t: positions[t, partition] for t in KIND_OF_TOPIC},
-                {},
-                model_version=self.scorer.version,
-            )
+            commit = PartitionCommit(partition, state.seq, {t: positions[t, partition] for t in KIND_OF_TOPIC}, {})
             letters = Rows.of(DEAD_LETTER_COLUMNS)
             for topic in KIND_OF_TOPIC:
                 if topic in by_partition[partition]:
@@ -85,6 +85,7 @@ class Processor:
             commit.rows["dead_letters"] = letters
             commit.rows["outbox"] = dead_letter_messages(letters)
             commit.watermark_us, commit.members = state.latest_event_us, len(state)
+            commit.model_version = self.scorer(state).version
             commits.append(commit)
         self._score(commits, touched)
         return commits
@@ -93,7 +94,7 @@ class Processor:
         """Base predictions of all members anew, as of the time of their last: for a state of another model version."""
         slots = np.arange(len(state))
         state["forecast_day"][slots] = NO_DAY
-        renew_forecasts(state, slots, self.scorer.models.behavior)
+        renew_forecasts(state, slots, self.scorer(state).models.behavior)
         self._renew_base(state, slots, slots, state["base_as_of"][slots])
 
     def _take(
@@ -136,13 +137,14 @@ class Processor:
     def _score(self, commits: Sequence[PartitionCommit], touched: Mapping[int, Touched]) -> None:
         for commit in commits:
             state, marks = self.states[commit.partition], touched[commit.partition]
+            scorer = self.scorer(state)
             slots = np.array(sorted(marks.scored | marks.based), np.int64)
             as_of = state["watermark"][slots]
             if marks.batch_as_of_us is not None:
                 as_of = np.maximum(as_of, marks.batch_as_of_us)
             self._renew_base(state, np.array(sorted(marks.based), np.int64), slots, as_of)
-            renew_forecasts(state, slots, self.scorer.models.behavior)
-            scores, outbox = score_rows(self.scorer, state, slots, as_of, score_inputs(state, slots, as_of))
+            renew_forecasts(state, slots, scorer.models.behavior)
+            scores, outbox = score_rows(scorer, state, slots, as_of, score_inputs(state, slots, as_of))
             commit.rows["scores"] = scores
             commit.rows["outbox"].extend(outbox)
 
@@ -153,7 +155,8 @@ class Processor:
             return
         at = as_of[np.searchsorted(slots, based)]
         features = base_features(state, based, at)
-        prediction = self.scorer.base.predict(features)
+        model = self.scorer(state).base
+        prediction = model.predict(features)
         state["base_cost"][based] = np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1)
-        state["contributions"][based] = self.scorer.base.contributions(features)
+        state["contributions"][based] = model.contributions(features)
         state["base_as_of"][based] = at

@@ -19,7 +19,9 @@ def test_real_files_become_the_oracles_state_and_scores(
 ) -> None:
     sources = {"fitabase": shared_data("fitbit_fitabase_2016"), "tuva": shared_data("tuva_demo_100")}
     shards = [
-        ShardLoop(plan(f"shard-{i}", database, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000), scorer)
+        ShardLoop(
+            plan(f"shard-{i}", database, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000), lambda _: scorer
+        )
         for i in range(2)
     ]
     threads = [threading.Thread(target=shard.run) for shard in shards]

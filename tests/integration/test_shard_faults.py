@@ -172,7 +172,7 @@ def test_a_shard_waits_for_postgres_at_its_start_and_says_when_it_gives_up(
     embedded_bootstrap: str, scorer: HealthScorer
 ) -> None:
     url = f"postgresql://postgres:none@127.0.0.1:{free_port()}/{postgres.DATABASE}"
-    loop = ShardLoop(plan("shard-0", url, embedded_bootstrap, retry_seconds=1.5), scorer)
+    loop = ShardLoop(plan("shard-0", url, embedded_bootstrap, retry_seconds=1.5), lambda _: scorer)
     with pytest.raises(StorageError, match=r"shard-0: PostgreSQL stayed away for 1\.5 s"):
         loop.run()
 

@@ -53,7 +53,7 @@ class Shard:
     def __init__(self, scorer: HealthScorer) -> None:
         self.stored: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.positions: dict[tuple[str, int], int] = {}
-        self.processor = Processor(scorer, self._known)
+        self.processor = Processor(lambda _: scorer, self._known)
         self.commits: list[PartitionCommit] = []
 
     def _known(self, table: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, int]]:

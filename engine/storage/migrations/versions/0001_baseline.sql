@@ -273,6 +273,19 @@ CREATE TABLE model_registry (
     "version" text NOT NULL,
     "sha256" text NOT NULL,
     "card" jsonb NOT NULL,
+    "stage" text NOT NULL CHECK ("stage" IN ('candidate', 'champion', 'retired')),
+    "approver" text,
     "registered_at" timestamptz DEFAULT now() NOT NULL,
+    "staged_at" timestamptz DEFAULT now() NOT NULL,
     PRIMARY KEY ("name", "version")
+);
+
+CREATE TABLE model_promotions (
+    "promotion" bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    "models" text NOT NULL,
+    "approver" text NOT NULL,
+    "reason" text NOT NULL,
+    "decided_at" timestamptz DEFAULT now() NOT NULL,
+    "applied_at" timestamptz,
+    PRIMARY KEY ("promotion")
 );
