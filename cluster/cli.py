@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cluster.commands import demo, docs, evaluate, events, hcc, jobs, models, registry, simulate, stack
+from cluster.commands import demo, docs, evaluate, events, hcc, jobs, models, monitor, registry, simulate, stack
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(hcc.hcc, name="hcc")
 app.add_typer(models.predict, name="predict")
 app.add_typer(models.train, name="train")
 app.add_typer(registry.models, name="models")
+app.add_typer(monitor.monitor, name="monitor")
 app.command()(evaluate.evaluate)
 app.command()(docs.docs)
 

@@ -1,4 +1,4 @@
-"""`vitanexus docs`: the documents that derive from record tables, catalogues and features."""
+"""`vitanexus docs`: the documents that derive from record tables, catalogues, features and model cards."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +8,12 @@ import typer
 
 from engine.domain.events import EVENT_KINDS, SCHEMA_VERSION, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
+from engine.domain.model_set import MODEL_NAMES
 from engine.domain.records import Column, Record
 from engine.domain.tables import TABLES
-from engine.learning import meps
+from engine.learning import meps, registry
 from engine.learning import nhanes as nhanes_sources
+from engine.learning.model_page import page
 from engine.scoring.features import BASE_FEATURES, SUPPLIES
 from engine.scoring.measures import MEASURE_OF_TEST, VALID_US
 from engine.scoring.member_state import DAYS
@@ -31,8 +33,10 @@ _GENERATED = "<!-- Written by `vitanexus docs` from the declarations in the code
 
 
 def docs(check: Annotated[bool, typer.Option("--check", help="only say whether they are up to date")] = False) -> None:
-    """Write docs/events.md, docs/tables.md and docs/features.md from the declarations in the code."""
+    """Write docs/events.md, tables.md, features.md and models/ from the code's declarations and the model cards."""
     pages = {"events.md": events_page(), "tables.md": tables_page(), "features.md": features_page()}
+    for name in MODEL_NAMES:
+        pages[f"models/{name.replace('_', '-')}.md"] = f"{_GENERATED}\n{page(registry.card(name), registry.MODELS)}"
     stale = [name for name, page in pages.items() if not _same(ROOT / "docs" / name, page)]
     if check and stale:
         typer.secho(f"docs/{', docs/'.join(stale)} is not what the declarations say: run `vitanexus docs`", err=True)

@@ -58,18 +58,53 @@ def score_batch(
             help="score as of this UTC moment; now where it is left out", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
         ),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="score from the database's stored events into this Parquet file instead")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray actors that score, with --out")] = 2,
+    address: Annotated[str, typer.Option(help="Ray cluster, with --out; on this machine where left out")] = "",
     directory: Directory = DEFAULT,
 ) -> None:
     """The daily batch: score every member anew, claims, fills and labs included.
 
-    Sends one command to each partition and waits until every shard has committed its own.
+    Sends one command to each partition and waits until every shard has committed its own. With --out it leaves the
+    shards alone: it rebuilds every member from the events in PostgreSQL and scores them on Ray, to the same bits.
     """
+    moment = dt.datetime.now(dt.UTC) if as_of is None else as_of.replace(tzinfo=dt.UTC)
+    if out is not None:
+        _score_database(directory, moment, out, workers, address)
+        return
     from cluster.bootstrap import connect
     from cluster.scoring_commands import run_batch
     from engine.storage.queries import Queries
 
     endpoints = connect(directory)
     queries = Queries(endpoints.postgres, pool_size=1)
-    moment = dt.datetime.now(dt.UTC) if as_of is None else as_of.replace(tzinfo=dt.UTC)
     scored = run_batch(endpoints.kafka, queries, moment)
     typer.echo(f"{scored:,} members scored as of {moment.isoformat(timespec='seconds')}")
+
+
+def _score_database(directory: Path, as_of: dt.datetime, out: Path, workers: int, address: str) -> None:
+    from cluster.commands.ray_session import ray_session
+
+    with ray_session(workers, address):
+        from actors.batch import BatchPlan, score_database
+        from cluster.bootstrap import connect
+        from cluster.scoring_commands import progress_bar
+        from engine.learning.registry import folder
+        from engine.settings import load_rules, load_settings
+        from engine.storage.models import ModelStore
+        from engine.storage.queries import Queries
+
+        url = connect(directory, "postgres").postgres
+        plan = BatchPlan(
+            url,
+            load_rules(),
+            ModelStore(url, pool_size=1).champions(),
+            folder(load_settings().models.folder),
+            int(as_of.timestamp()) * 1_000_000,
+        )
+        with progress_bar() as progress:
+            task = progress.add_task("scoring from the database", total=Queries(url, pool_size=1).count("members"))
+            scored = score_database(plan, out, workers, lambda done: progress.update(task, completed=done))
+    typer.echo(f"{scored:,} members scored as of {as_of.isoformat(timespec='seconds')} by {plan.models}: {out}")

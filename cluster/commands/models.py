@@ -1,7 +1,7 @@
 """`vitanexus predict` and `vitanexus train`: the fitted models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -82,9 +82,30 @@ def train_base_risk(
     data: Annotated[Path, typer.Option(help="folder that holds meps_2012.parquet and meps_2013.parquet")],
     out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
     version: Annotated[str, typer.Option(help="version of the new model")] = "1",
+    tune: Annotated[int, typer.Option(min=0, help="settings of the trees to try first, by cross-validation")] = 0,
+    address: Annotated[str, typer.Option(help="Ray cluster; on this machine where left out")] = "",
+    storage: Annotated[Path | None, typer.Option(help="folder for Ray's files; all nodes must see it")] = None,
 ) -> None:
-    """Fit the base-risk model on MEPS through Ray Train, and print its figures on held-out persons."""
-    _train("train_base_risk", data, out, version)
+    """Fit the base-risk model on MEPS through Ray Data and Ray Train, and print its figures on held-out persons.
+
+    Example: vitanexus train base-risk --data data/meps --out models --version 4 --tune 40
+    """
+    if address and storage is None:
+        raise typer.BadParameter("a cluster's nodes need a folder that all of them see", param_hint="--storage")
+    from cluster.scoring_commands import progress_bar
+
+    with progress_bar() as progress:
+        task = progress.add_task("settings tried", total=tune or None, visible=tune > 0)
+        _train(
+            "train_base_risk",
+            data,
+            out,
+            version,
+            address,
+            storage,
+            trials=tune,
+            progress=lambda done: progress.update(task, completed=done),
+        )
 
 
 @train.command("physiology")
@@ -136,21 +157,32 @@ def train_behavior(
     print_json(data=metrics)
 
 
-def _train(which: str, data: Path, out: Path | None, version: str) -> None:
+def _train(
+    which: str,
+    data: Path,
+    out: Path | None,
+    version: str,
+    address: str = "",
+    storage: Path | None = None,
+    **more: Any,
+) -> None:
     import tempfile
 
-    with tempfile.TemporaryDirectory() as storage:
-        ray_environment.prepare(Path(storage))
+    with tempfile.TemporaryDirectory() as folder:
+        ray_environment.prepare(Path(folder))
         import ray
         from rich import print_json
 
         from actors import training
         from engine.learning.registry import MODELS
 
-        ray.init(log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1", dashboard_host="127.0.0.1")
+        local = {} if address else {"_node_ip_address": "127.0.0.1", "dashboard_host": "127.0.0.1"}
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         try:
-            folder, metrics = getattr(training, which)(data, MODELS if out is None else out, version, Path(storage))
+            written, metrics = getattr(training, which)(
+                data, MODELS if out is None else out, version, storage or Path(folder), **more
+            )
         finally:
             ray.shutdown()
-    typer.echo(f"written to {folder}")
+    typer.echo(f"written to {written}")
     print_json(data=metrics)

@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.bootstrap import connect
 from cluster.commands.stack import DEFAULT, Directory
 from engine.domain.model_set import MODEL_NAMES, ModelSet
 from engine.errors import ModelError
@@ -22,6 +21,7 @@ Reason = Annotated[str, typer.Option(help="why; written to the registry")]
 @models.command("list")
 def list_models(directory: Directory = DEFAULT) -> None:
     """Show every registered model with its stage, approver and digest, and the changes of champion."""
+    from cluster.bootstrap import connect
     from engine.storage.models import ModelStore
 
     store = ModelStore(connect(directory, "postgres").postgres, pool_size=1)
@@ -40,6 +40,7 @@ def list_models(directory: Directory = DEFAULT) -> None:
 @models.command("register")
 def register(directory: Directory = DEFAULT) -> None:
     """Enter the models of the registry folder that are new as candidates. `vitanexus up` does so when it starts."""
+    from cluster.bootstrap import connect
     from engine.learning import registry
     from engine.settings import load_settings
     from engine.storage.models import ModelStore
@@ -64,6 +65,7 @@ def promote(
     members anew at the change; a change that was broken off is finished by the next `promote` or `rollback`.
     Example: vitanexus models promote base_risk=4 ensemble=2 --approver "A. Actuary" --reason "trained on 2025"
     """
+    from cluster.bootstrap import connect
     from engine.storage.models import ModelStore
 
     store = ModelStore(connect(directory, "postgres").postgres, pool_size=1)
@@ -82,6 +84,7 @@ def rollback(approver: Approver, reason: Reason = "rolled back", directory: Dire
 
     Example: vitanexus models rollback --approver "A. Actuary" --reason "predictive ratio 1.2 among new members"
     """
+    from cluster.bootstrap import connect
     from engine.storage.models import ModelStore
 
     changes = ModelStore(connect(directory, "postgres").postgres, pool_size=1).promotions()
@@ -92,6 +95,7 @@ def rollback(approver: Approver, reason: Reason = "rolled back", directory: Dire
 
 
 def _change(directory: Path, wanted: ModelSet, approver: str, reason: str) -> None:
+    from cluster.bootstrap import connect
     from cluster.scoring_commands import change_champions
     from engine.learning import registry
     from engine.settings import load_settings

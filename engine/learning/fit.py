@@ -1,7 +1,7 @@
 """Fits and evaluates the base-risk model. Arrays in, model and figures out; same input, same bytes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -36,19 +36,7 @@ BANDS = 3
 CURVE = 12
 FOLDS = 5
 KNOTS = 401
-ROUNDS = 500
 QUANTILE_ROUNDS = 100
-MEAN_PARAMS: Mapping[str, Any] = {
-    "objective": "reg:squarederror",
-    "max_depth": 2,
-    "eta": 0.03,
-    "min_child_weight": 20,
-    "subsample": 0.5,
-    "colsample_bytree": 0.5,
-    "reg_lambda": 5,
-    "seed": 20_120_101,
-    "nthread": 1,
-}
 QUANTILE_PARAMS: Mapping[str, Any] = {
     "objective": "reg:quantileerror",
     "quantile_alpha": [0.05, 0.95],
@@ -81,6 +69,28 @@ class Sample:
         return Sample(
             self.features[rows], self.cost[rows], [k for k, kept in zip(self.keys, rows, strict=True) if kept]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSettings:
+    """What a search may choose of the mean trees; the defaults are what cross-validation chose on MEPS 2012-13."""
+
+    rounds: int = 500
+    max_depth: int = 2
+    eta: float = 0.03
+    min_child_weight: float = 20.0
+    subsample: float = 0.5
+    colsample_bytree: float = 0.5
+    reg_lambda: float = 5.0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The settings as xgboost takes them, without the rounds."""
+        chosen = {name: value for name, value in asdict(self).items() if name != "rounds"}
+        return {"objective": "reg:squarederror", "seed": 20_120_101, "nthread": 1, **chosen}
+
+
+CHOSEN = TreeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ def without_care(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return hidden
 
 
-def fit_trees(sample: Sample) -> Boosters:
+def fit_trees(sample: Sample, chosen: TreeSettings = CHOSEN) -> Boosters:
     """The mean and quantile trees on the persons to fit."""
     features = np.vstack([sample.features, without_care(sample.features)])
     cost = np.tile(sample.cost, 2)
@@ -127,14 +137,25 @@ def fit_trees(sample: Sample) -> Boosters:
     matrix = xgboost.QuantileDMatrix(features, cost, weight=weight, nthread=1)
     quantiles = xgboost.train(dict(QUANTILE_PARAMS), matrix, QUANTILE_ROUNDS)
     capped = np.minimum(sample.cost, COST_CAP)
-    return Boosters(_mean_trees(sample), quantiles, float(sample.cost.mean() / capped.mean()))
+    return Boosters(_mean_trees(sample, chosen), quantiles, float(sample.cost.mean() / capped.mean()))
 
 
-def _mean_trees(sample: Sample) -> xgboost.Booster:
+def _mean_trees(sample: Sample, chosen: TreeSettings) -> xgboost.Booster:
     features = np.vstack([sample.features, without_care(sample.features)])
     capped = np.tile(np.minimum(sample.cost, COST_CAP), 2)
     weight = np.repeat([1.0, HIDDEN_WEIGHT], len(sample.cost))
-    return xgboost.train(dict(MEAN_PARAMS), xgboost.DMatrix(features, capped, weight=weight, nthread=1), ROUNDS)
+    return xgboost.train(chosen.params, xgboost.DMatrix(features, capped, weight=weight, nthread=1), chosen.rounds)
+
+
+def cross_validated_r2(sample: Sample, chosen: TreeSettings) -> float:
+    """R2 of the mean trees on persons outside each fold, before recalibration: what a search maximises."""
+    fold, raw = folds(sample), np.empty(len(sample.cost))
+    for k in range(FOLDS):
+        inside = fold == k
+        trees = _mean_trees(sample[~inside], chosen)
+        scale = sample.cost[~inside].mean() / np.minimum(sample.cost[~inside], COST_CAP).mean()
+        raw[inside] = trees.predict(xgboost.DMatrix(sample.features[inside], nthread=1)) * scale
+    return r2(sample.cost, np.maximum(raw, FLOOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +170,12 @@ class Unseen:
     quantiles: NDArray[np.float64]
 
 
-def cross_fitted(sample: Sample) -> Unseen:
+def cross_fitted(sample: Sample, chosen: TreeSettings = CHOSEN) -> Unseen:
     """Predictions for every person from trees fitted on the other folds."""
     fold, raw, quantiles = folds(sample), np.empty(len(sample.cost)), np.empty((len(sample.cost), 2))
     for k in range(FOLDS):
         inside = fold == k
-        trees = fit_trees(sample[~inside])
+        trees = fit_trees(sample[~inside], chosen)
         matrix = xgboost.DMatrix(sample.features[inside], nthread=1)
         raw[inside] = np.maximum(trees.mean.predict(matrix).astype(np.float64) * trees.scale, FLOOR)
         quantiles[inside] = trees.quantiles.predict(matrix)
@@ -323,13 +344,13 @@ def intervals(sample: Sample, unseen: Unseen) -> tuple[NDArray[np.float64], NDAr
     return lower, upper
 
 
-def repeated_r2(sample: Sample, splits: int) -> list[float]:
+def repeated_r2(sample: Sample, splits: int, chosen: TreeSettings = CHOSEN) -> list[float]:
     """R2 of the mean trees on `splits` random 80/20 splits: what one split owes to luck."""
     figures = []
     for seed in range(splits):
         held = np.random.Generator(np.random.Philox(seed)).random(len(sample.cost)) < 0.2
         train, test = sample[~held], sample[held]
-        trees = _mean_trees(train)
+        trees = _mean_trees(train, chosen)
         scale = train.cost.mean() / np.minimum(train.cost, COST_CAP).mean()
         figures.append(r2(test.cost, trees.predict(xgboost.DMatrix(test.features, nthread=1)) * scale))
     return figures

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 
 from engine.domain.model_set import MODEL_NAMES, ModelSet
 from engine.errors import ModelError
+from engine.learning.drift import Reference
 from engine.scoring import base_risk, ensemble, physiology, steps_forecast
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.health_score import HealthScorer, Models, ScoringRules
@@ -64,18 +66,34 @@ def save(
     calibration: base_risk.Calibration | physiology.Calibration | steps_forecast.Weights | ensemble.Weights,
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    sources: Sequence[Path],
     root: Path,
 ) -> Path:
-    """Writes a version's folder below `root` and returns it. `boosters` by file name without its ending."""
+    """Writes a version's folder below `root` and returns it. `boosters` by file name without its ending.
+
+    The card keeps the digest of each file of `sources`, which the model was fitted on, and of the code that fitted it.
+    """
     folder = root / name / version
     folder.mkdir(parents=True, exist_ok=True)
     files = [f"{stem}.json" for stem in boosters]
     for file, booster in zip(files, boosters.values(), strict=True):
         booster.save_model(folder / file)
     digests = {file: _digest(folder / file) for file in files}
-    card = ModelCard(name, version, FEATURES[name], training, metrics, asdict(calibration), digests)
-    (folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(asdict(card)), indent=1) + b"\n")
+    training = {
+        **training,
+        "data_sha256": {path.name: _digest(path) for path in sorted(sources)},
+        "code": f"{metadata.version('vitanexus')}+{_code_digest()[:12]}",
+    }
+    made = ModelCard(name, version, FEATURES[name], training, metrics, asdict(calibration), digests)
+    (folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(asdict(made)), indent=1) + b"\n")
     return folder
+
+
+def _code_digest() -> str:
+    """SHA-256 of the modules that fit and evaluate, as they stand."""
+    folders = (Path(__file__).parent, Path(base_risk.__file__).parent)
+    modules = sorted(path for folder in folders for path in folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
 
 
 def told(card: ModelCard) -> dict[str, Any]:
@@ -111,9 +129,9 @@ def load_base_risk(version: str = "", root: Path = MODELS) -> base_risk.BaseRisk
 
     Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
     """
-    card = _card(BASE_RISK, version, root)
-    mean, quantiles = _trees(card, ("mean", "quantiles"), root)
-    return base_risk.BaseRiskModel(card.version, mean, quantiles, _typed(card, base_risk.Calibration))
+    found = card(BASE_RISK, version, root)
+    mean, quantiles = _trees(found, ("mean", "quantiles"), root)
+    return base_risk.BaseRiskModel(found.version, mean, quantiles, _typed(found, base_risk.Calibration))
 
 
 def load_physiology(version: str = "", root: Path = MODELS) -> physiology.PhysiologyModel:
@@ -121,9 +139,9 @@ def load_physiology(version: str = "", root: Path = MODELS) -> physiology.Physio
 
     Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
     """
-    card = _card(PHYSIOLOGY, version, root)
-    trees = _trees(card, ("trees",), root)[0]
-    return physiology.PhysiologyModel(card.version, trees, _typed(card, physiology.Calibration))
+    found = card(PHYSIOLOGY, version, root)
+    trees = _trees(found, ("trees",), root)[0]
+    return physiology.PhysiologyModel(found.version, trees, _typed(found, physiology.Calibration))
 
 
 def load_behavior(version: str = "", root: Path = MODELS) -> steps_forecast.StepsForecaster:
@@ -131,8 +149,8 @@ def load_behavior(version: str = "", root: Path = MODELS) -> steps_forecast.Step
 
     Raises ModelError where it is not there, was fitted on other features, or a file is not the one of its card.
     """
-    card = _card(BEHAVIOR, version, root)
-    return steps_forecast.StepsForecaster(card.version, _typed(card, steps_forecast.Weights))
+    found = card(BEHAVIOR, version, root)
+    return steps_forecast.StepsForecaster(found.version, _typed(found, steps_forecast.Weights))
 
 
 def load_ensemble(version: str = "", root: Path = MODELS) -> ensemble.Ensemble:
@@ -140,13 +158,13 @@ def load_ensemble(version: str = "", root: Path = MODELS) -> ensemble.Ensemble:
 
     Raises ModelError where it is not there or was fitted for other components.
     """
-    card = _card(ENSEMBLE, version, root)
-    return ensemble.Ensemble(card.version, _typed(card, ensemble.Weights))
+    found = card(ENSEMBLE, version, root)
+    return ensemble.Ensemble(found.version, _typed(found, ensemble.Weights))
 
 
 def newest(root: Path = MODELS) -> ModelSet:
     """The newest version of each model."""
-    return ModelSet(*(_card(name, "", root).version for name in MODEL_NAMES))
+    return ModelSet(*(card(name, "", root).version for name in MODEL_NAMES))
 
 
 def load_models(chosen: ModelSet | None = None, root: Path = MODELS) -> Models:
@@ -155,18 +173,29 @@ def load_models(chosen: ModelSet | None = None, root: Path = MODELS) -> Models:
     Raises ModelError as the loaders of each do, and where the ensemble was fitted beside another base risk.
     """
     chosen = chosen or newest(root)
-    beside = _card(ENSEMBLE, chosen.ensemble, root).training["base_risk"]
-    if beside != chosen.base_risk:
+    base, beside = load_base_risk(chosen.base_risk, root), card(ENSEMBLE, chosen.ensemble, root).training["base_risk"]
+    if beside != base.version:
         raise ModelError(
             f"ensemble {chosen.ensemble} was fitted beside base risk {beside}, not {chosen.base_risk}: "
             "the two change together"
         )
     return Models(
-        load_base_risk(chosen.base_risk, root),
+        base,
         load_physiology(chosen.physiology, root),
         load_behavior(chosen.behavior, root),
         load_ensemble(chosen.ensemble, root),
     )
+
+
+def drift_reference(found: ModelCard) -> dict[str, Reference]:
+    """What today's members are held against: distributions of features and prediction at the fit.
+
+    Raises ModelError for a card that keeps none.
+    """
+    try:
+        return msgspec.convert(found.training.get("reference"), dict[str, Reference])
+    except msgspec.ValidationError as error:
+        raise ModelError(f"model card {found.name}/{found.version} keeps no reference for drift: {error}") from error
 
 
 class Scorers:
@@ -190,12 +219,15 @@ def _typed(card: ModelCard, kind: type[C]) -> C:
         raise ModelError(f"model card {card.name}/{card.version} has no calibration that fits: {error}") from error
 
 
-def _card(name: str, version: str, root: Path) -> ModelCard:
-    """Raises ModelError where the version is not there or was fitted on other features."""
-    known = [card for card in cards(root) if card.name == name]
-    chosen = [card for card in known if not version or card.version == version]
+def card(name: str, version: str = "", root: Path = MODELS) -> ModelCard:
+    """The card of a version, of the newest where none is given.
+
+    Raises ModelError where it is not there or was fitted on other features.
+    """
+    known = [each for each in cards(root) if each.name == name]
+    chosen = [each for each in known if not version or each.version == version]
     if not chosen:
-        raise ModelError(f"no {name} model {version or '(any)'}: there are {[card.version for card in known]}")
+        raise ModelError(f"no {name} model {version or '(any)'}: there are {[each.version for each in known]}")
     if chosen[-1].features != FEATURES[name]:
         raise ModelError(f"{name} model {chosen[-1].version} was fitted on other features; train it anew")
     return chosen[-1]

@@ -34,5 +34,6 @@ def train(lifesnaps: Path, fitabase: Path, out: Path, version: str) -> tuple[Pat
         "evaluation": f"LifeSnaps' persons out of {fit_behavior.FOLDS} folds by person",
         "keras_outputs": fit_behavior.keras_outputs(model, fit_behavior.check_series()).tolist(),
     }
+    sources = [lifesnaps, *(fitabase / name for name in ("dailyActivity_merged.csv", "sleepDay_merged.csv"))]
     weights = fit_behavior.weights(model, fit_behavior.widening(series, quantiles))
-    return registry.save(registry.BEHAVIOR, version, {}, weights, training, metrics, out), metrics
+    return registry.save(registry.BEHAVIOR, version, {}, weights, training, metrics, sources, out), metrics

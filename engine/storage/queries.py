@@ -1,12 +1,12 @@
 """What the endpoints and commands ask the database: SQLAlchemy Core on the record tables."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from engine.storage.database import Database
 from engine.storage.schema import CORE
@@ -108,6 +108,39 @@ class Queries(Database):
         )
         query = sa.select(newest.c.category, sa.func.count().label("n")).group_by(newest.c.category)
         return {row["category"]: int(row["n"]) for row in self._rows(query)}
+
+    def snapshots(self) -> Iterator[bytes]:
+        """The partitions' latest snapshots, one after the other."""
+        states = CORE["member_state"]
+        for row in self._rows(sa.select(states.c.partition).order_by(states.c.partition)):
+            yield self._rows(sa.select(states.c.payload).where(states.c.partition == row["partition"]))[0]["payload"]
+
+    def predictions_that_have_come_due(self) -> tuple[list[float], ...]:
+        """Actual cost of the 365 days after it, and mean, lower and upper as predicted, of a score of each member.
+
+        It is the member's newest whose 365 days lie before the latest claim: dollars, columns of equal length.
+        """
+        claims, fills = CORE["claims"], CORE["pharmacy_fills"]
+        latest = sa.select(sa.func.max(claims.c.service_date)).scalar_subquery()
+        due = (
+            sa.select(_SCORES)
+            .where(_SCORES.c.predicted_cost.is_not(None), sa.cast(_SCORES.c.as_of, sa.Date) + 365 <= latest)
+            .ext(distinct_on(_SCORES.c.member_id))
+            .order_by(_SCORES.c.member_id, _SCORES.c.seq.desc())
+            .subquery()
+        )
+        day = sa.cast(due.c.as_of, sa.Date)
+
+        def spent(table: sa.Table, date: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+            cents = sa.func.coalesce(table.c.allowed_cents, table.c.paid_cents)
+            inside = sa.and_(table.c.member_id == due.c.member_id, date > day, date <= day + 365)
+            return sa.select(sa.func.coalesce(sa.func.sum(cents), 0)).where(inside).scalar_subquery()
+
+        cost = (spent(claims, claims.c.service_date) + spent(fills, fills.c.fill_date)) / 100.0
+        names = ("predicted_cost", "cost_lower_90", "cost_upper_90")
+        query = sa.select(cost.label("cost"), *(due.c[name] for name in names))
+        rows = self._rows(query)
+        return tuple([float(row[name]) for row in rows] for name in ("cost", *names))
 
     def count(self, table: str) -> int:
         """Rows of a table."""

@@ -7,17 +7,17 @@ by kind, who the member is before what happened to them; score the members touch
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
 from engine.domain.duplicates import digest
 from engine.domain.events import KIND_OF_TOPIC
 from engine.scoring.health_score import HealthScorer
-from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_features import renew_forecasts
 from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.streams.apply import Touched, apply_events, stored_rows
 from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
-from engine.streams.outputs import dead_letter_messages, score_rows
+from engine.streams.outputs import dead_letter_messages
+from engine.streams.scoring import renew_base, score_members
 
 Scorers = Callable[[str], HealthScorer]
 """The scorer of the models that a state names."""
@@ -95,7 +95,7 @@ class Processor:
         slots = np.arange(len(state))
         state["forecast_day"][slots] = NO_DAY
         renew_forecasts(state, slots, self.scorer(state).models.behavior)
-        self._renew_base(state, slots, slots, state["base_as_of"][slots])
+        renew_base(self.scorer(state), state, slots, state["base_as_of"][slots])
 
     def _take(
         self,
@@ -137,26 +137,11 @@ class Processor:
     def _score(self, commits: Sequence[PartitionCommit], touched: Mapping[int, Touched]) -> None:
         for commit in commits:
             state, marks = self.states[commit.partition], touched[commit.partition]
-            scorer = self.scorer(state)
             slots = np.array(sorted(marks.scored | marks.based), np.int64)
             as_of = state["watermark"][slots]
             if marks.batch_as_of_us is not None:
                 as_of = np.maximum(as_of, marks.batch_as_of_us)
-            self._renew_base(state, np.array(sorted(marks.based), np.int64), slots, as_of)
-            renew_forecasts(state, slots, scorer.models.behavior)
-            scores, outbox = score_rows(scorer, state, slots, as_of, score_inputs(state, slots, as_of))
+            based = np.array(sorted(marks.based), np.int64)
+            scores, outbox = score_members(self.scorer(state), state, slots, based, as_of)
             commit.rows["scores"] = scores
             commit.rows["outbox"].extend(outbox)
-
-    def _renew_base(
-        self, state: PartitionState, based: NDArray[np.int64], slots: NDArray[np.int64], as_of: NDArray[np.int64]
-    ) -> None:
-        if not len(based):
-            return
-        at = as_of[np.searchsorted(slots, based)]
-        features = base_features(state, based, at)
-        model = self.scorer(state).base
-        prediction = model.predict(features)
-        state["base_cost"][based] = np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1)
-        state["contributions"][based] = model.contributions(features)
-        state["base_as_of"][based] = at

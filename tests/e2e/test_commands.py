@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from engine.learning import registry
 from tests.conftest import ROOT, shared_data
 from tests.e2e.conftest import RunningStack, vitanexus
 from tests.e2e.test_http import wait_until
@@ -77,13 +78,39 @@ def test_the_cost_model_is_evaluated(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert {"tenth of prediction", "age and sex", "condition", "race"} < set(found)
-    version = max((ROOT / "engine/learning/models/base_risk").iterdir(), key=lambda path: int(path.name))
-    card = json.loads((version / "card.json").read_text())["metrics"]
+    card = registry.card(registry.BASE_RISK).metrics
     assert found["all"]["r2"] == card["r2"] and found["all"]["coverage_90"] == card["coverage_90"]
     for plot in ("calibration.png", "groups.png"):
         assert (tmp_path / "out" / plot).stat().st_size > 5000
     alone = vitanexus("evaluate", "--data", str(shared_data("meps")), "--year", "2013", "--out", str(tmp_path / "o"))
     assert alone.returncode == 1 and "meps_2014" in alone.stderr
+
+
+def test_drift_of_another_year_is_measured(tmp_path: Path) -> None:
+    data = str(shared_data("meps"))
+    done = vitanexus(
+        "monitor", "drift", "--source", "meps", "--data", data, "--year", "2012", "--out", str(tmp_path / "d.json")
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "d.json").read_text())
+    assert max(abs(row["psi"]) for row in found["shifts"]) < 1e-9, "the year it was fitted on"
+    assert found["calibration"]["persons"] == registry.card(registry.BASE_RISK).metrics["persons"]
+    done = vitanexus("monitor", "drift", "--source", "meps", "--data", data, "--year", "2013")
+    assert done.returncode == 0 and "calibration: no prediction is a year old yet" in done.stdout
+
+
+def test_members_drift_is_measured_and_champions_are_shown(stack: RunningStack) -> None:
+    shown = stack.command("models", "list")
+    assert shown.returncode == 0 and "champion" in shown.stdout and "installation" in shown.stdout
+    assert stack.command("models", "register").stdout.strip() == f"{len(registry.cards())} models registered"
+    refused = stack.command("models", "promote", "base_risk=99", "--approver", "A. Actuary")
+    assert refused.returncode == 1 and "no base_risk model 99" in refused.stderr
+    refused = stack.command("models", "promote", "base_risk", "--approver", "A. Actuary")
+    assert refused.returncode == 2 and "MODEL=VERSION" in refused.stderr
+    refused = stack.command("models", "promote", "ensemble=1", "--approver", " ")
+    assert refused.returncode == 2 and "--approver" in refused.stderr
+    refused = stack.command("models", "rollback", "--approver", "A. Actuary")
+    assert refused.returncode == 1 and "no champions before" in refused.stderr
 
 
 @pytest.mark.parametrize(

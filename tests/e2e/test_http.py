@@ -1,8 +1,11 @@
 """The endpoints of the running stack: what they answer, and what they refuse."""
 
 import datetime as dt
+import json
 import time
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from engine.domain.population import Population
@@ -70,6 +73,24 @@ def test_the_daily_batch_brings_claims_into_the_score(fed: RunningStack) -> None
     assert len(after) == MEMBERS
     assert all(row["as_of"] == dt.datetime(2025, 1, 4, tzinfo=dt.UTC) for row in after.values())
     assert any(after[m]["predicted_cost"] > before[m]["predicted_cost"] * 1.5 for m in after)
+
+
+def test_stream_batch_and_api_agree_to_the_last_bit(fed: RunningStack, tmp_path: Path) -> None:
+    assert fed.command("score", "batch", "--as-of", "2025-01-04").returncode == 0
+    out = tmp_path / "scores.parquet"
+    done = fed.command("score", "batch", "--as-of", "2025-01-04", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    batch = {row["member_id"]: row for row in pq.read_table(out).to_pylist()}
+    names = ("as_of", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90", "news2", "components")
+    for streamed in _newest(fed):
+        row = batch[streamed["member_id"]]
+        assert [row[name] for name in names] == [streamed[name] for name in names]
+        assert json.loads(row["risk_factors"]) == streamed["risk_factors"]
+        assert (row["interventions"], row["model_version"]) == (streamed["interventions"], streamed["model_version"])
+    for member in ("M0000001", "M0000007"):
+        live = fed.http.get(f"/v1/members/{member}/score").json()
+        assert (live["answered_by"], live["score"]) == ("shard", batch[member]["score"])
+        assert live["predicted_annual_cost"]["upper_90"] == batch[member]["cost_upper_90"]
 
 
 def _newest(stack: RunningStack) -> list[dict]:

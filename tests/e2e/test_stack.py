@@ -72,7 +72,7 @@ def test_down_clears_up_after_a_killed_supervisor_and_the_data_stays(directory: 
     assert again.supervisor.pid != state.supervisor.pid
     interrupted = family_of(again)
     psutil.Process(again.supervisor.pid).send_signal(signal.SIGINT)
-    assert not gone(interrupted, 60), "left running after Ctrl-C"
+    assert not gone(interrupted, 120), "left running after Ctrl-C"
     assert "stopped" in (directory / "supervisor.log").read_text()
 
 

@@ -1,6 +1,10 @@
 """A change of champion: a record in every partition's log, the same after a crash, and back to the same scores."""
 
 import datetime as dt
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -10,6 +14,7 @@ from cluster.scoring_commands import change_champions
 from engine.domain.model_set import ModelSet
 from engine.errors import ModelError
 from engine.learning import registry
+from engine.scoring.features import BASE_FEATURES
 from engine.settings import load_rules
 from engine.storage.models import ModelStore
 from engine.storage.queries import Queries
@@ -77,6 +82,23 @@ def test_a_change_of_champion_survives_kills_and_a_rollback_brings_the_same_scor
     known = {member: cost for member, (_, cost) in newest_scores(database).items() if cost is not None}
     assert len(known) > 20 and all(dear[member][1] > cost for member, cost in known.items())
     assert {p.models for p in store.promotions()} == {first, second}
+    _drift_is_measured(database, tmp_path)
+
+
+def _drift_is_measured(url: str, folder: Path) -> None:
+    """On the snapshots that the shard took when it stopped: a population made after MEPS' figures, of two months."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster.cli", "monitor", "drift", "--out", str(folder / "drift.json"), "--fail"],
+        env=os.environ | {"VITANEXUS_POSTGRES_URL": url, "VITANEXUS_MODELS_FOLDER": str(folder / "models")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3, done.stderr
+    found = json.loads((folder / "drift.json").read_text())
+    shifts = {row["name"]: row for row in found["shifts"]}
+    assert len(shifts) == len(BASE_FEATURES) + 1 and found["persons"] > 20 and found["calibration"] is None
+    assert shifts["general_health"]["verdict"] == "shifted", "nobody has been asked"
+    assert shifts["male"]["verdict"] == "stable"
 
 
 def test_stages_follow_the_decisions(database: str, tmp_path: Path) -> None:

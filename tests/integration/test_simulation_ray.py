@@ -1,6 +1,7 @@
 """Batches over Ray: any number of workers, a worker killed, a job interrupted and resumed: the same bits."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,19 @@ def test_the_number_of_workers_does_not_change_a_bit(workers: int, alone: np.nda
     np.testing.assert_array_equal(gather(RayRunner(workers)(made, work), made.groups), alone)
 
 
+def a_worker(seconds: float = 30) -> psutil.Process:
+    """A worker of this Ray, one at work where there is one; on a busy machine it may take a while to start."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        family = psutil.Process(os.getpid()).children(recursive=True)
+        for kind in ("ray::_run", "ray::IDLE"):
+            for process in family:
+                if process.name().startswith(kind):
+                    return process
+        time.sleep(0.05)
+    raise AssertionError(f"no worker after {seconds} s")
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_a_killed_workers_batch_is_run_again(alone: np.ndarray) -> None:
     from actors.simulation import RayRunner
@@ -66,11 +80,9 @@ def test_a_killed_workers_batch_is_run_again(alone: np.ndarray) -> None:
     def killing() -> Iterator[Partial]:
         for i, partial in enumerate(RayRunner(2)(made, work)):
             if i in (3, 20):
-                family = psutil.Process(os.getpid()).children(recursive=True)
-                victims = [process for process in family if process.name().startswith("ray::_run")]
-                victims = victims or [process for process in family if process.name().startswith("ray::IDLE")]
-                victims[0].kill()
-                killed.append(victims[0].pid)
+                victim = a_worker()
+                victim.kill()
+                killed.append(victim.pid)
             yield partial
 
     np.testing.assert_array_equal(gather(killing(), made.groups), alone)

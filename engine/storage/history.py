@@ -1,0 +1,41 @@
+"""The accepted events as PostgreSQL keeps them, read back as events."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from engine.domain.events import EventKind
+from engine.errors import StorageError
+
+_CHUNK = 20_000
+
+
+def stored_events(url: str, kind: EventKind, partition: int) -> Iterator[list[Any]]:
+    """The partition's accepted events of a kind, in the order of its log, in lists of bounded length.
+
+    An event has the schema's columns as attributes, as a decoded one has: `time` in ms since 1970, dates as
+    datetime.date. Raises StorageError where PostgreSQL is away.
+    """
+    names = [column.name for column in kind.schema if column.name != "v"]
+    event = msgspec.defstruct("event", names)
+    columns = [
+        sql.SQL("(extract(epoch FROM {0}) * 1000)::bigint").format(sql.Identifier(column.name))
+        if column.sql == "timestamptz"
+        else sql.Identifier(column.name)
+        for column in kind.schema
+        if column.name != "v"
+    ]
+    query = sql.SQL("SELECT {} FROM {} WHERE partition = %s ORDER BY kafka_offset").format(
+        sql.SQL(", ").join(columns), sql.Identifier(kind.table)
+    )
+    try:
+        with psycopg.connect(url, connect_timeout=3) as connection, connection.cursor("history") as cursor:
+            cursor.itersize = _CHUNK
+            cursor.execute(query, (partition,))
+            while rows := cursor.fetchmany(_CHUNK):
+                yield [event(*row) for row in rows]
+    except psycopg.OperationalError as error:
+        raise StorageError(f"PostgreSQL does not answer: {error}") from error
