@@ -4,6 +4,8 @@ Writes benchmarks/results/scoring-<date>.md. Figures are medians of several runs
 """
 
 import datetime as dt
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import psutil
 import typer
-import xgboost
 from numpy.typing import NDArray
 
 from benchmarks import machine
@@ -19,12 +20,13 @@ from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.learning import registry
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.health_score import HealthScorer
-from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_features import renew_forecasts, score_inputs
 from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.scoring.physiology import MEASURES
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
 from engine.streams.outputs import score_rows
+from engine.streams.scoring import renew_base
 
 RESULTS = Path(__file__).parent / "results"
 DAYS = 30
@@ -95,10 +97,7 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
     slots, as_of = np.arange(members), np.full(members, 20_000 * _US_PER_DAY)
 
     def base() -> None:
-        features = base_features(state, slots, as_of)
-        found = scorer.base.predict(features)
-        state["base_cost"][slots] = np.column_stack([found.mean, found.lower_90, found.upper_90])
-        state["contributions"][slots], state["base_as_of"][slots] = scorer.base.contributions(features), as_of
+        renew_base(scorer, state, slots, as_of)
 
     def forecasts() -> None:
         state["forecast_day"][slots] = NO_DAY
@@ -124,6 +123,8 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
 
 def measure(members: int, runs: int) -> list[tuple[str, str]]:
     """What was measured and the figure."""
+    import xgboost  # here, so that a worker's memory is measured without it
+
     base, physiology, behavior = registry.load_base_risk(), registry.load_physiology(), registry.load_behavior()
     features = crowd(members)
     trees = xgboost.Booster(model_file=registry.MODELS / registry.BASE_RISK / base.version / "mean.json")
@@ -148,6 +149,25 @@ def measure(members: int, runs: int) -> list[tuple[str, str]]:
     ]
 
 
+def worker_memory() -> float:
+    """Resident MB that the models, kernels and a scored batch add to a process that has imported Ray."""
+    script = """
+import psutil, ray
+resident = lambda: psutil.Process().memory_info().rss
+before = resident()
+from benchmarks.scoring import DIRTY, shard
+from engine.learning.registry import Scorers
+from engine.settings import load_rules
+from engine.streams.scoring import score_members
+import numpy as np
+state, slots = shard(DIRTY), np.arange(DIRTY)
+score_members(Scorers(load_rules())(""), state, slots, slots, state["watermark"][slots])
+print(resident() - before)
+"""
+    words = [sys.executable, "-c", script]
+    return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) / 1e6
+
+
 def run(
     members: Annotated[int, typer.Option(help="members scored")] = 200_000,
     runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 5,
@@ -156,6 +176,7 @@ def run(
     """Measure the models' speed on one core, and write the table."""
     described = machine.describe()
     rows = measure(members, runs) + whole(DIRTY, 3 * runs)
+    rows.append(("memory of a scoring worker above Ray's own", f"{worker_memory():,.0f} MB"))
     rows.append(("resident at the end", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB"))
     lines = ["# Scoring on one core", "", f"{members:,} members.", "", "| what | |", "|---|---|"]
     lines += [f"| {what} | {figure} |" for what, figure in rows]
