@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 
 from engine.domain.batch import PartitionCommit, Recovered, TopicIdentity
-from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC
+from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC, READING
 from engine.errors import LeaseLostError, StorageError, StreamError
 from engine.logs import get_logger
 from engine.scoring.member_features import score_inputs
@@ -20,16 +20,25 @@ from engine.streams import topics
 from engine.streams.judge import Judged, judge
 from engine.streams.outputs import current_score
 from engine.streams.processor import Processor, Scorers
-from engine.streams.reader import KafkaReader, RecordBatch, check_held
+from engine.streams.reader import KafkaReader, check_held
+from engine.streams.records import RecordBatch
 
 _IDENTITY_SECONDS = 10.0
 _RETRY_FIRST, _RETRY_MOST = 0.1, 2.0
+_FIRST_BATCH, _LEAST_BATCH = 20_000, 500
+MOST_REPLAYED = 1_000_000
+"""Records of a partition after which it takes a snapshot even before `snapshot_every` commits: they are what a
+recovery holds in memory."""
 Place = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """Which partitions a shard owns and how it works. Times in seconds unless named otherwise."""
+    """Which partitions a shard owns and how it works. Times in seconds unless named otherwise.
+
+    A micro-batch has at most about `poll_records`, and as many as take `batch_seconds` from read to committed. Without
+    `store_readings` a reading is applied and counted but has no row of its own.
+    """
 
     name: str
     partitions: tuple[int, ...]
@@ -40,6 +49,22 @@ class ShardPlan:
     poll_records: int
     poll_ms: int
     retry_seconds: float
+    batch_seconds: float = 0.5
+    store_readings: bool = True
+
+
+class Pace:
+    """How many records a micro-batch takes: as many as are committed within the target, never more than `most`."""
+
+    def __init__(self, most: int, target_seconds: float) -> None:
+        self._most, self._target = most, target_seconds
+        self.records = min(most, _FIRST_BATCH)
+
+    def took(self, records: int, seconds: float) -> None:
+        """Learns from a batch. One that was not full says nothing of how many more would fit."""
+        if 2 * records >= self.records or seconds > self._target:
+            change = min(max(self._target / max(seconds, 1e-6), 0.5), 2.0)
+            self.records = min(self._most, max(_LEAST_BATCH, int(self.records * change)))
 
 
 class ShardLoop:
@@ -60,6 +85,8 @@ class ShardLoop:
         self._processor = Processor(scorers, self._known_events)
         self._positions: dict[Place, int] = {}
         self._snapshot_seq: dict[int, int] = {}
+        self._unsaved: dict[int, int] = {}
+        self._pace = Pace(plan.poll_records, plan.batch_seconds)
         self._identities: dict[str, TopicIdentity] = {}
         self._renewed = self._identified = time.monotonic()
 
@@ -169,25 +196,26 @@ class ShardLoop:
             self._log.info("replayed", partitions=len(behind), commits=sum(len(r.commits) for r in behind))
 
     def _read_up_to(self, reader: KafkaReader, ends: Mapping[Place, int]) -> dict[Place, RecordBatch]:
-        held = {place: RecordBatch(*place, [], [], [], self._positions[place]) for place in ends}
+        held = {place: [RecordBatch.of(*place, [], [], [], self._positions[place])] for place in ends}
         reader.assign({place: self._positions[place] for place in ends})
         deadline = time.monotonic() + self.plan.retry_seconds
-        while any(held[place].next_offset < end for place, end in ends.items()):
+        while any(held[place][-1].next_offset < end for place, end in ends.items()):
             for batch in reader.poll(self.plan.poll_records, 500):
                 place = (batch.topic, batch.partition)
-                held[place] = held[place].joined(batch)
+                held[place].append(batch)
                 deadline = time.monotonic() + self.plan.retry_seconds
             if time.monotonic() > deadline:
-                late = {place: (held[place].next_offset, end) for place, end in ends.items()}
+                late = {place: (held[place][-1].next_offset, end) for place, end in ends.items()}
                 raise StreamError(f"{self.plan.name}: the broker does not deliver committed events again: {late}")
-        return held
+        return {place: RecordBatch.joined(batches) for place, batches in held.items()}
 
     def _assign(self, events: KafkaReader, enrolments: KafkaReader) -> None:
         events.assign({p: o for p, o in self._positions.items() if p[0] != ENROLLMENT.topic})
         enrolments.assign({p: o for p, o in self._positions.items() if p[0] == ENROLLMENT.topic})
 
     def _step(self, events: KafkaReader, enrolments: KafkaReader) -> None:
-        batches = events.poll(self.plan.poll_records, self.plan.poll_ms)
+        batches = events.poll(self._pace.records, self.plan.poll_ms)
+        started = time.monotonic()
         judged = [judge(batch) for batch in batches]
         arrived = _Enrolments(enrolments, self._positions)
         arrived.poll(0)
@@ -196,15 +224,21 @@ class ShardLoop:
         judged += arrived.judged()
         if judged:
             self._process(judged)
+            self._pace.took(sum(map(len, batches)), time.monotonic() - started)
         self._keep()
 
     def _process(self, judged: Sequence[Judged]) -> None:
         cluster = self._identities[ENROLLMENT.topic].cluster_id
         with self._lock:
             commits = self._processor.process(judged, self._positions, cluster)
+        for part in judged:
+            self._unsaved[part.partition] = self._unsaved.get(part.partition, 0) + part.records
         for commit in commits:
-            if commit.seq - self._snapshot_seq[commit.partition] >= self.plan.snapshot_every:
+            behind = commit.seq - self._snapshot_seq[commit.partition]
+            if behind >= self.plan.snapshot_every or self._unsaved[commit.partition] >= MOST_REPLAYED:
                 commit.snapshot = self._processor.states[commit.partition].dump()
+            if not self.plan.store_readings:
+                commit.rows.pop(READING.table, None)
         self._commit(commits)
 
     def _commit(self, commits: Sequence[PartitionCommit]) -> None:
@@ -213,6 +247,7 @@ class ShardLoop:
         for commit in commits:
             if commit.snapshot is not None:
                 self._snapshot_seq[commit.partition] = commit.seq
+                self._unsaved[commit.partition] = 0
             self._positions.update({(topic, commit.partition): o for topic, o in commit.offsets.items()})
 
     def _known_events(self, table: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, int]]:
@@ -296,7 +331,8 @@ class _Enrolments:
         """Takes what is there."""
         for batch in self._reader.poll(100_000, timeout_ms):
             place = (batch.topic, batch.partition)
-            self._held[place] = self._held[place].joined(batch) if place in self._held else batch
+            held = self._held.get(place)
+            self._held[place] = batch if held is None else RecordBatch.joined([held, batch])
 
     def catch_up(self, judged: Sequence[Judged], retry_seconds: float) -> None:
         """Reads the enrolment log to its end: an event acknowledged after its member's enrolment finds the member."""

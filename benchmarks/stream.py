@@ -65,7 +65,7 @@ def _read_alone(bootstrap: str, expected: int) -> float:
     started = time.perf_counter()
     records = 0
     while records < expected:
-        records += sum(len(batch.offsets) for batch in reader.poll(20_000, 500))
+        records += sum(len(batch) for batch in reader.poll(20_000, 500))
     seconds = time.perf_counter() - started
     reader.close()
     return records / seconds

@@ -43,6 +43,8 @@ def plans(settings: Settings, endpoints: Endpoints) -> list[ShardPlan]:
             settings.shards.poll_records,
             settings.shards.poll_ms,
             settings.shards.retry_seconds,
+            settings.shards.batch_seconds,
+            settings.shards.store_readings,
         )
         for index in range(count)
     ]

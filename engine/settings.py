@@ -45,6 +45,8 @@ class ShardSettings(BaseModel):
     snapshot_every: int = Field(ge=1, description="commits of a partition between two snapshots")
     poll_records: int = Field(ge=1, description="most records of one micro-batch")
     poll_ms: int = Field(ge=1, description="longest wait for records")
+    batch_seconds: float = Field(gt=0, description="time from read to committed that a micro-batch is sized for")
+    store_readings: bool = Field(description="whether each reading has a row of its own, beside state and scores")
     retry_seconds: float = Field(gt=0, description="how long PostgreSQL or the broker may be away")
 
 

@@ -1,7 +1,11 @@
 """What one micro-batch does to one partition: the values that the processor makes and storage commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,27 @@ class TopicIdentity:
     topic_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class TextColumn(Sequence[str]):
+    """Texts as ranges of one buffer of UTF-8: text i is data[starts[i] : starts[i] + lengths[i]]."""
+
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, i: Any) -> Any:
+        """One text; no slices."""
+        return self.data[self.starts[i] : self.starts[i] + self.lengths[i]].tobytes().decode()
+
+
 @dataclass(slots=True)
 class Rows:
-    """Rows for one table, as columns that grow by appending."""
+    """Rows for one table, as columns: lists that grow by appending, or whole arrays."""
 
-    columns: dict[str, list[object]]
+    columns: dict[str, Any]
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> "Rows":

@@ -15,9 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.batch import TextColumn
 from engine.domain.duplicates import DuplicateWindow
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.member_index import MemberIndex
 
 DAYS = 30
 MONTHS = 13
@@ -229,6 +231,7 @@ class PartitionState:
         self.models = ""
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
+        self._index = MemberIndex()
         self.window = window or DuplicateWindow()
         self._columns = {name: _empty(field, 0) for name, field in _FIELDS.items()}
         self._capacity = 0
@@ -250,9 +253,14 @@ class PartitionState:
         if slot is None:
             slot = self.slot_of[member_id] = len(self.ids)
             self.ids.append(member_id)
+            self._index.add([member_id])
             if slot >= self._capacity:
                 self._reserve(max(16, 2 * self._capacity))
         return slot
+
+    def slots_of(self, members: TextColumn) -> NDArray[np.int64]:
+        """The members' slots; -1 for one who is not enrolled here."""
+        return self._index.find(members.data, members.starts, members.lengths)
 
     def _reserve(self, capacity: int) -> None:
         for name, field in _FIELDS.items():
@@ -361,6 +369,7 @@ class PartitionState:
             state.models = arrays["models"].item().decode()
             state.ids = [raw.decode() for raw in arrays["ids"].tolist()]
             state.slot_of = {member: slot for slot, member in enumerate(state.ids)}
+            state._index.add(state.ids)
             state._reserve(max(16, len(state.ids)))
             for name in _FIELDS:
                 state._columns[name][: len(state.ids)] = arrays[name]

@@ -9,9 +9,11 @@ from typing import cast
 
 import numpy as np
 import psycopg
+from numba import njit
 from numpy.typing import NDArray
 from psycopg import sql
 
+from engine.domain.batch import TextColumn
 from engine.domain.records import Column, Record
 
 Values = Sequence[object] | NDArray[np.generic]
@@ -61,22 +63,57 @@ def _text_array(items: Sequence[str]) -> bytes:
     return head + struct.pack(">ii", len(encoded), 1) + b"".join(struct.pack(">i", len(e)) + e for e in encoded)
 
 
-def _variable(column: Column, values: Values) -> list[bytes | None]:
-    """The column's values as wire bytes, None for NULL."""
+def _variable(column: Column, values: Values) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The column's values as wire bytes one after the other, and their lengths; -1 for NULL."""
+    if isinstance(values, TextColumn):
+        flat = np.empty(int(values.lengths.sum()), np.uint8)
+        _gather(values.data, values.starts, values.lengths, flat)
+        return flat, values.lengths
+    wire = [_wire(column, value) for value in values]
+    lengths = np.fromiter((-1 if field is None else len(field) for field in wire), np.int64, len(wire))
+    return np.frombuffer(b"".join(field or b"" for field in wire), np.uint8), lengths
+
+
+def _wire(column: Column, value: object) -> bytes | None:
+    if value is None:
+        return None
     if column.sql == "text[]":
-        return [None if value is None else _text_array(cast(Sequence[str], value)) for value in values]
+        return _text_array(cast(Sequence[str], value))
     prefix = b"\x01" if column.sql == "jsonb" else b""
-    wire: list[bytes | None] = []
-    for value in values:
-        if value is None:
-            wire.append(None)
-        elif isinstance(value, str):
-            wire.append(prefix + value.encode())
-        elif isinstance(value, bytes):
-            wire.append(prefix + value)
-        else:
-            raise TypeError(f"column {column.name}: {value!r} is neither text nor bytes")
-    return wire
+    if isinstance(value, str):
+        return prefix + value.encode()
+    if isinstance(value, bytes):
+        return prefix + value
+    raise TypeError(f"column {column.name}: {value!r} is neither text nor bytes")
+
+
+@njit(cache=True)
+def _gather(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], out: NDArray[np.uint8]
+) -> None:
+    """Copies the ranges of `data` one after the other."""
+    at = 0
+    for i in range(len(starts)):
+        for k in range(starts[i], starts[i] + lengths[i]):
+            out[at] = data[k]
+            at += 1
+
+
+@njit(cache=True)
+def _lay_out(
+    out: NDArray[np.uint8], position: NDArray[np.int64], lengths: NDArray[np.int64], flat: NDArray[np.uint8]
+) -> None:
+    """Writes one column's fields, length first, at each row's position, and moves the positions behind them."""
+    at = 0
+    for i in range(len(position)):
+        place, length = position[i], lengths[i]
+        for k in range(4):
+            out[place + k] = (length >> (24 - 8 * k)) & 255
+        place += 4
+        for k in range(length):
+            out[place + k] = flat[at + k]
+        at += max(length, 0)
+        position[i] = place + max(length, 0)
 
 
 def encode(record: Record, columns: Mapping[str, Values]) -> bytes:
@@ -91,35 +128,25 @@ def encode(record: Record, columns: Mapping[str, Values]) -> bytes:
     n = len(columns[chosen[0].name])
     lengths = np.zeros((len(chosen), n), np.int64)
     data: list[NDArray[np.uint8]] = []
-    wire_lengths = np.empty((len(chosen), n), ">i4")
     for i, column in enumerate(chosen):
         values = columns[column.name]
         if len(values) != n:
             raise ValueError(f"table {record.name}: column {column.name} has {len(values)} values, not {n}")
         if column.sql in _FIXED:
             matrix, null = _fixed(column, values)
-            lengths[i] = np.where(null, 0, matrix.shape[1])
-            data.append(matrix[~null].reshape(-1))
+            flat, lengths[i] = matrix[~null].reshape(-1), np.where(null, -1, matrix.shape[1])
         else:
-            fields = _variable(column, values)
-            null = np.fromiter((field is None for field in fields), bool, n)
-            lengths[i] = np.fromiter((len(field or b"") for field in fields), np.int64, n)
-            data.append(np.frombuffer(b"".join(field or b"" for field in fields), np.uint8))
-        wire_lengths[i] = np.where(null, -1, lengths[i])
-    sizes = 2 + 4 * len(chosen) + lengths.sum(axis=0)
+            flat, lengths[i] = _variable(column, values)
+        data.append(flat)
+    sizes = 2 + 4 * len(chosen) + np.maximum(lengths, 0).sum(axis=0)
     ends = len(_HEADER) + np.cumsum(sizes)
     out = np.zeros(len(_HEADER) + int(sizes.sum()) + 2, np.uint8)
     out[: len(_HEADER)] = np.frombuffer(_HEADER, np.uint8)
     position = ends - sizes
     out[position + 1] = len(chosen)
     position += 2
-    four = np.arange(4)
-    for i, flat in enumerate(data):
-        out[position[:, None] + four] = wire_lengths[i].view(np.uint8).reshape(n, 4)
-        position += 4
-        starts = np.cumsum(lengths[i]) - lengths[i]
-        out[np.repeat(position - starts, lengths[i]) + np.arange(len(flat))] = flat
-        position += lengths[i]
+    for flat, length in zip(data, lengths, strict=True):
+        _lay_out(out, position, length, flat)
     out[-2:] = 0xFF
     return out.tobytes()
 

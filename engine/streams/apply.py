@@ -15,6 +15,7 @@ from engine.scoring.clinical import categories_of
 from engine.scoring.member_state import NO_DAY, PartitionState
 from engine.streams.codec import days_since_1970
 from engine.streams.judge import Judged
+from engine.streams.readings import EVENT_ID, MEMBER, SOURCE, Readings, codes, units
 
 _PHARMACY = SERVICE_CATEGORIES.index("pharmacy")
 _CONDITION_INDEX = {code: i for i, code in enumerate(CONDITIONS)}
@@ -32,7 +33,14 @@ class Touched:
 
 def stored_rows(judged: Judged) -> Rows:
     """The accepted events as columns of their table."""
-    columns: dict[str, list[object]] = {}
+    columns: dict[str, Any] = {}
+    if judged.readings is not None:
+        found = judged.readings
+        texts = {"event_id": EVENT_ID, "source": SOURCE, "member_id": MEMBER}
+        columns = {name: found.text(which) for name, which in texts.items()}
+        columns |= {"metric": codes(found.metrics), "unit": units(found.metrics), "value": found.values}
+        columns |= {"time": found.times_ms * 1000, "kafka_offset": found.offsets}
+        return Rows(columns | {"partition": np.full(len(found), judged.partition)})
     for column in judged.kind.stored:
         name = column.name
         if name == "partition":
@@ -148,11 +156,26 @@ def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], to
 
 
 def _readings(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
-    slots = _slots(state, events)
     metrics = np.fromiter((METRIC_INDEX[event.metric] for event in events), np.int64, len(events))
     values = np.fromiter((event.value for event in events), np.float64, len(events))
-    state.add_readings(slots, metrics, _times(events), values)
-    touched.scored.update(slots.tolist())
+    _add_readings(state, _slots(state, events), metrics, _times(events), values, touched)
+
+
+def apply_readings(state: PartitionState, found: Readings, slots: NDArray[np.int64], touched: Touched) -> None:
+    """Applies accepted readings of members in these slots, and marks them."""
+    _add_readings(state, slots, found.metrics, found.times_ms * 1000, found.values, touched)
+
+
+def _add_readings(
+    state: PartitionState,
+    slots: NDArray[np.int64],
+    metrics: NDArray[np.int64],
+    times_us: NDArray[np.int64],
+    values: NDArray[np.float64],
+    touched: Touched,
+) -> None:
+    state.add_readings(slots, metrics, times_us, values)
+    touched.scored.update(np.unique(slots).tolist())
 
 
 def _commands(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:

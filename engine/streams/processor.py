@@ -10,11 +10,11 @@ import numpy as np
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
 from engine.domain.duplicates import digest
-from engine.domain.events import KIND_OF_TOPIC
+from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts
 from engine.scoring.member_state import NO_DAY, PartitionState
-from engine.streams.apply import Touched, apply_events, stored_rows
+from engine.streams.apply import Touched, apply_events, apply_readings, stored_rows
 from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
 from engine.streams.outputs import dead_letter_messages
 from engine.streams.scoring import renew_base, score_members
@@ -45,11 +45,10 @@ class Processor:
         """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
         wanted: set[str] = set()
         for part in judged:
-            known = self.states[part.partition].slot_of
-            wanted |= {member for member in members_wanted(part) if member not in known}
+            wanted |= members_wanted(part, self.states[part.partition])
         for part in judged:
-            if part.kind.table == "enrollment_changes":
-                wanted -= members_wanted(part)
+            if part.kind is ENROLLMENT:
+                wanted -= {event.member_id for event in part.events}
         return wanted
 
     def process(
@@ -106,23 +105,27 @@ class Processor:
         start: int,
         replaying: bool,
     ) -> None:
-        refuse_misplaced(part, state.slot_of)
-        accepted = len(part.events)
+        refuse_misplaced(part, state)
+        accepted = len(part)
         self._drop_duplicates(state, part, replaying)
-        apply_events(state, part.kind, part.events, commit.rows, touched)
+        if part.readings is None:
+            apply_events(state, part.kind, part.events, commit.rows, touched)
+        else:
+            apply_readings(state, part.readings, part.slots, touched)
         if part.kind.table:
             commit.rows[part.kind.table] = stored_rows(part)
         commit.offsets[part.kind.topic] = part.next_offset
         gaps = part.next_offset - start - part.records
-        commit.counts[part.kind.topic] = TopicCount(
-            len(part.events), accepted - len(part.events), len(part.refused), gaps
-        )
+        commit.counts[part.kind.topic] = TopicCount(len(part), accepted - len(part), len(part.refused), gaps)
 
     def _drop_duplicates(self, state: PartitionState, part: Judged, replaying: bool) -> None:
+        if part.readings is not None:
+            part.filter(~state.window.claim(part.readings.digests))
+            return
         names = [(event.source, event.event_id) for event in part.events]
         digests = np.fromiter((digest(*name) for name in names), np.uint64, len(names))
         duplicate = state.window.claim(digests)
-        if part.kind.table and not part.kind.stored.time:
+        if part.kind.table:
             table = part.kind.table
             stored = self._known_events(table, names)
             for i, name in enumerate(names):

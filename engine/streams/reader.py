@@ -1,14 +1,15 @@
 """Reads record batches of assigned partitions: no consumer group, explicit offsets, loud on a gap in the log."""
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import Fetcher, IsolationLevel
+from kafka.errors import CorruptRecordError
 
 from engine.errors import StreamError
 from engine.streams.client import BOOTSTRAP_MS, broker_errors
+from engine.streams.records import NULL, RawBatch, RecordBatch, columns_of
 
 _FETCH_BYTES = 4 << 20
 _ASK_MS = 5_000
@@ -16,37 +17,72 @@ _ASK_MS = 5_000
 connection's timeout."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordBatch:
-    """Consecutive records of one topic partition, as columns.
+class _WholeBatches(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """A fetch response that gives record batches as they are, once checked, instead of records one by one."""
 
-    `next_offset` is where to go on; `timestamps_ms` are the record's own, by which "the future" is judged.
-    """
+    def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[RawBatch]:
+        """As the parent's, whose rules on checksums, control batches and aborted transactions hold here too."""
+        while (batch := records.next_batch()) is not None:
+            if self.check_crcs and not batch.validate_crc():
+                raise CorruptRecordError(f"record batch of {tp} at offset {batch.base_offset} has a wrong checksum")
+            if batch.magic != 2:
+                raise CorruptRecordError(f"record batch of {tp} has format {batch.magic}: Kafka 0.11 brought format 2")
+            self.leader_epoch, self.next_fetch_offset = batch.leader_epoch, batch.next_offset
+            if not self._is_read(batch) or not batch.records_count:
+                yield RawBatch(b"", 0, 0, batch.base_offset, batch.next_offset, 0, NULL)
+                continue
+            iter(batch)  # decompresses
+            appended = batch.max_timestamp if batch.timestamp_type == batch.LOG_APPEND_TIME else NULL
+            yield RawBatch(
+                batch._buffer,
+                batch._pos,
+                batch.records_count,
+                batch.base_offset,
+                batch.next_offset,
+                batch.first_timestamp,
+                appended,
+            )
+        self.drain()
 
-    topic: str
-    partition: int
-    offsets: list[int]
-    timestamps_ms: list[int]
-    values: list[bytes | None]
-    next_offset: int
+    def _is_read(self, batch: Any) -> bool:
+        """Whether the batch holds events: neither a transaction's marker nor part of one that was aborted."""
+        if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if self._contains_abort_marker(batch):
+                self.aborted_producer_ids.discard(batch.producer_id)
+                return False
+            if self._is_batch_aborted(batch):
+                return False
+        return not batch.is_control_batch
 
-    def joined(self, later: "RecordBatch") -> "RecordBatch":
-        """This batch and the one that follows it."""
-        return RecordBatch(
-            self.topic,
-            self.partition,
-            self.offsets + later.offsets,
-            self.timestamps_ms + later.timestamps_ms,
-            self.values + later.values,
-            later.next_offset,
-        )
+    def _maybe_skip_record(self, batch: RawBatch) -> bool:
+        """Nothing is skipped here: whole batches go on, and `columns_of` leaves out what lies before the position."""
+        return False
 
-    def between(self, start: int, stop: int) -> "RecordBatch":
-        """The records from offset `start` up to, not including, `stop`."""
-        rows = slice(bisect_left(self.offsets, start), bisect_left(self.offsets, stop))
-        return RecordBatch(
-            self.topic, self.partition, self.offsets[rows], self.timestamps_ms[rows], self.values[rows], stop
-        )
+    def take(self, n: int | None = None) -> list[RawBatch]:
+        """Batches of at least `n` records together, where there are as many."""
+        self._maybe_raise_next_inline_exception()
+        taken = _Taken()
+        try:
+            while n is None or len(taken) < n:
+                taken.append(next(self.record_iterator))
+        except StopIteration:
+            pass
+        except Exception as error:
+            if not taken:
+                raise
+            self._next_inline_exception = error
+        return taken
+
+
+class _Taken(list[RawBatch]):
+    """Batches whose length is the number of their records, by which the fetcher counts how much it has returned."""
+
+    def __len__(self) -> int:
+        return sum(batch.count for batch in self)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
 
 
 class RecordReader(Protocol):
@@ -56,7 +92,7 @@ class RecordReader(Protocol):
         """Reads exactly these topic partitions from now on, each from its offset."""
 
     def poll(self, max_records: int, timeout_ms: int) -> list[RecordBatch]:
-        """What is there, at most `max_records` in all; [] after the timeout. Raises StreamError."""
+        """What is there, about `max_records` in all; [] after the timeout. Raises StreamError."""
 
     def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The log end of each topic partition as the broker tells it now."""
@@ -82,7 +118,10 @@ class KafkaReader:
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
                 bootstrap_timeout_ms=BOOTSTRAP_MS,
+                isolation_level="read_committed",
             )
+        self._consumer._fetcher.PartitionRecords = _WholeBatches
+        self._positions: dict[tuple[str, int], int] = {}
 
     def assign(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Reads exactly these topic partitions from now on, each from its offset."""
@@ -90,22 +129,18 @@ class KafkaReader:
             self._consumer.assign([TopicPartition(topic, partition) for topic, partition in positions])
             for (topic, partition), offset in positions.items():
                 self._consumer.seek(TopicPartition(topic, partition), offset)
+        self._positions = dict(positions)
 
     def poll(self, max_records: int, timeout_ms: int) -> list[RecordBatch]:
-        """What is there, at most `max_records` in all; [] after the timeout. Raises StreamError."""
+        """What is there, about `max_records` in all: whole batches; [] after the timeout. Raises StreamError."""
         with broker_errors(self._bootstrap, "read"):
             polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
-        return [
-            RecordBatch(
-                place.topic,
-                place.partition,
-                [record.offset for record in records],
-                [record.timestamp for record in records],
-                [record.value for record in records],
-                records[-1].offset + 1,
-            )
-            for place, records in polled.items()
-        ]
+        batches = []
+        for place, raw in polled.items():
+            at = place.topic, place.partition
+            batches.append(columns_of(*at, self._positions[at], raw))
+            self._positions[at] = batches[-1].next_offset
+        return batches
 
     def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The log end of each topic partition as the broker tells it now. Raises StreamError while it is away."""

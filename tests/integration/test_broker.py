@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaProducer, TopicPartition
 
 from engine.domain.events import ENROLLMENT, READING
 from engine.errors import StreamError
@@ -99,10 +99,58 @@ def test_the_reader_takes_a_record_larger_than_its_fetch(kafka_bootstrap: str) -
         values, deadline = [], time.monotonic() + 30
         while len(values) < 4:
             assert time.monotonic() < deadline
-            values += [value for batch in reader.poll(100, 200) for value in batch.values]
+            values += [batch.value(i) for batch in reader.poll(100, 200) for i in range(len(batch))]
         assert [len(value) for value in values] == sizes[1:]
     finally:
         reader.close()
+
+
+def test_only_what_was_committed_is_read_and_markers_are_gaps(kafka_bootstrap: str) -> None:
+    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id="test", acks="all")
+    producer.init_transactions()
+    for name, ending in (("kept", "commit"), ("dropped", "abort"), ("last", "commit"), ("gone", "abort")):
+        producer.begin_transaction()
+        for i in range(3):
+            producer.send(READING.topic, value=f"{name}-{i}".encode(), partition=3)
+        producer.flush()
+        getattr(producer, f"{ending}_transaction")()
+    producer.close()
+    reader, place = KafkaReader(kafka_bootstrap, "test"), (READING.topic, 3)
+    try:
+        end = reader.end_offsets([place])[place]
+        assert end == 16, "12 records and 4 markers"
+        reader.assign({place: 1})  # in the middle of the first batch
+        found, position, deadline = [], 1, time.monotonic() + 30
+        while position < end:
+            assert time.monotonic() < deadline
+            for batch in reader.poll(100, 200):
+                found += [(int(batch.offsets[i]), batch.value(i)) for i in range(len(batch))]
+                position = batch.next_offset
+    finally:
+        reader.close()
+    assert found == [(1, b"kept-1"), (2, b"kept-2"), (8, b"last-0"), (9, b"last-1"), (10, b"last-2")]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_compressed_batches_and_null_values_are_read(codec: str, kafka_bootstrap: str) -> None:
+    values = [b"x" * 3_000_000, None, b"y", *(b"z%d" % i for i in range(200))]
+    producer = KafkaProducer(
+        bootstrap_servers=kafka_bootstrap, compression_type=codec, linger_ms=50, max_request_size=8 << 20
+    )
+    for value in values:
+        producer.send(READING.topic, key=b"member" if value is None else None, value=value, partition=3)
+    producer.flush()
+    producer.close()
+    reader = KafkaReader(kafka_bootstrap, "test")
+    try:
+        reader.assign({(READING.topic, 3): 0})
+        found, deadline = [], time.monotonic() + 30
+        while len(found) < len(values):
+            assert time.monotonic() < deadline
+            found += [batch.value(i) for batch in reader.poll(50, 200) for i in range(len(batch))]
+    finally:
+        reader.close()
+    assert found == values
 
 
 def test_a_log_that_dropped_what_we_have_not_read_is_an_error(kafka_bootstrap: str) -> None:

@@ -19,7 +19,7 @@ from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.streams.judge import judge
 from engine.streams.processor import Processor
-from engine.streams.reader import RecordBatch
+from engine.streams.records import RecordBatch
 from engine.streams.topics import CARE_ALERTS, SCORES_UPDATED, partition_of
 
 START = dt.date(2024, 3, 1)
@@ -44,7 +44,7 @@ def log_of(events: Sequence[SourceEvent]) -> Log:
 
 def batch(topic: str, partition: int, start: int, values: Sequence[bytes]) -> RecordBatch:
     offsets = list(range(start, start + len(values)))
-    return RecordBatch(topic, partition, offsets, [NOW_MS] * len(values), list(values), start + len(values))
+    return RecordBatch.of(topic, partition, offsets, [NOW_MS] * len(values), list(values), start + len(values))
 
 
 class Shard:
@@ -238,6 +238,6 @@ def test_control_records_are_gaps(scorer: HealthScorer) -> None:
     shard = Shard(scorer)
     feed_one(shard, enrolment("m"))
     (payload,) = log_of([reading("m", "1", "spo2", 97.0, "%")])[READING.topic, partition_of("m")]
-    part = RecordBatch(READING.topic, partition_of("m"), [2], [NOW_MS], [payload], 5)
+    part = RecordBatch.of(READING.topic, partition_of("m"), [2], [NOW_MS], [payload], 5)
     (commit,) = shard.feed([part])
     assert commit.counts[READING.topic] == TopicCount(1, 0, 0, 4)

@@ -1,0 +1,37 @@
+"""The size of a micro-batch follows what was committed within the target time, and stays within its bounds."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.shard_loop import Pace
+
+
+def settle(rate: float, most: int = 200_000, target: float = 0.5) -> int:
+    """Where the pace comes to rest when `rate` records a second are committed and the log is always full."""
+    pace = Pace(most, target)
+    for _ in range(40):
+        pace.took(pace.records, pace.records / rate)
+    return pace.records
+
+
+def test_a_full_log_is_read_in_batches_of_the_target_time() -> None:
+    assert 45_000 < settle(100_000) < 55_000
+    assert settle(10_000_000) == 200_000
+    assert settle(1) == 500
+
+
+def test_a_batch_that_was_not_full_says_nothing() -> None:
+    pace = Pace(200_000, 0.5)
+    before = pace.records
+    pace.took(10, 0.001)
+    assert pace.records == before
+    pace.took(10, 5.0)
+    assert pace.records < before
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 100)), max_size=50))
+def test_the_size_stays_within_its_bounds(batches: list[tuple[int, float]]) -> None:
+    pace = Pace(200_000, 0.5)
+    for records, seconds in batches:
+        pace.took(records, seconds)
+        assert 500 <= pace.records <= 200_000
