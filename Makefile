@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all check bench train docs constraints clean
+.PHONY: demo test test-all check bench bench-streaming train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
@@ -26,6 +26,10 @@ bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.hcc
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.simulation
+
+bench-streaming: $(VENV)/.installed-dev ## a shard on a real Kafka (Java 17, Maven) beside confluent-kafka, Quix Streams, Bytewax
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local,dev,peers]'
+	$(BIN)/python -m benchmarks.streaming
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
 	$(BIN)/vitanexus train base-risk --data $(DATA) --version 3

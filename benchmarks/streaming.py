@@ -1,0 +1,329 @@
+"""`make bench-streaming`: one shard from a real Apache Kafka to committed in PostgreSQL, beside its peers, in one run.
+
+Readings of our schema in four partitions, in topics that are filled before anybody reads. A shard's rate is taken
+between its first commit and its last, so that neither start nor compilation counts; a peer's from its first event to
+its last. The shard commits state, duplicate window, offsets and a score with its explanation for every member a batch
+touched; the peers keep a count and a sum by member and commit nothing.
+"""
+
+import datetime as dt
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import psutil
+import psycopg
+import typer
+
+from actors.shard_loop import ShardLoop, ShardPlan
+from benchmarks import machine
+from benchmarks.alert_latency import enrolment
+from benchmarks.streaming_peers import PEERS
+from cluster.stack import postgres
+from engine.domain.events import ENROLLMENT, READING
+from engine.learning.registry import Scorers
+from engine.settings import load_rules
+from engine.storage.migrate import migrate
+from engine.streams.client import admin_client
+from engine.streams.producer import EventProducer
+from engine.streams.topics import partition_of
+from tests.kafka import KafkaBroker, fetch_jars, fresh_topics
+
+_RESULTS = Path(__file__).parent / "results" / "streaming.md"
+_PARTITIONS = 4
+_PEER_TOPIC = "peer.readings"
+_METRICS = (("steps", "count", 50.0), ("heart_rate", "bpm", 71.5), ("spo2", "%", 97.0))
+_RATE, _RATE_SECONDS = 10_000, 15
+_spawn = multiprocessing.get_context("spawn")
+
+
+def members_of(count: int) -> list[str]:
+    """`count` members of the first four partitions."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        name = f"M{number:07d}"
+        number += 1
+        if partition_of(name) < _PARTITIONS:
+            found.append(name)
+    return found
+
+
+def readings(members: list[str], start: int, count: int, now_ms: int) -> Iterator[tuple[str, bytes]]:
+    """`count` readings of random members, a second of event time apart for all members together."""
+    chosen = np.random.default_rng(start).integers(len(members), size=count).tolist()
+    for i, who in enumerate(chosen, start):
+        metric, unit, value = _METRICS[i % 3]
+        yield (
+            members[who],
+            b'{"v":1,"event_id":"%d","source":"bench","member_id":"%s","time":%d,"metric":"%s","value":%.1f,"unit":"%s"}'
+            % (i, members[who].encode(), now_ms + i % 1000, metric.encode(), value, unit.encode()),
+        )
+
+
+def fill(bootstrap: str, topic: str, events: Iterator[tuple[str, bytes]]) -> None:
+    """Writes the readings to the partition of their member with librdkafka, which is fast."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 1 << 20, "acks": "all"})
+    place: dict[str, int] = {}
+    for member, value in events:
+        partition = place.get(member)
+        if partition is None:
+            partition = place[member] = partition_of(member)
+        while True:
+            with suppress(BufferError):
+                producer.produce(topic, value, member.encode(), partition)
+                break
+            producer.poll(0.1)
+    producer.flush()
+
+
+def _work(plan: ShardPlan) -> None:
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    ShardLoop(plan, Scorers(load_rules())).run()
+
+
+@contextmanager
+def shards(url: str, bootstrap: str, count: int = 1, **other: object) -> Iterator[list[multiprocessing.Process]]:
+    """`count` shards over the four partitions, each in a process of its own, ended by SIGKILL."""
+    usual = {"lease_seconds": 15.0, "snapshot_every": 50, "poll_records": 200_000, "poll_ms": 50, "retry_seconds": 60.0}
+    plans = [
+        ShardPlan(f"bench-{i}", tuple(range(i, _PARTITIONS, count)), url, bootstrap, **(usual | other))  # type: ignore[arg-type]
+        for i in range(count)
+    ]
+    running = [_spawn.Process(target=_work, args=(plan,), daemon=True) for plan in plans]
+    for process in running:
+        process.start()
+    try:
+        yield running  # type: ignore[misc]
+    finally:
+        for process in running:
+            process.kill()
+            process.join()
+
+
+class Progress:
+    """What is committed of the readings of each partition, sampled every few milliseconds."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def by_partition(self) -> tuple[int, ...]:
+        """Readings committed so far in each of the four partitions."""
+        rows = self._connection.execute(
+            "SELECT partition, next_offset FROM partition_offsets WHERE topic = %s", (READING.topic,)
+        ).fetchall()
+        found = dict(rows)
+        return tuple(found.get(partition, 0) for partition in range(_PARTITIONS))
+
+    def committed(self) -> int:
+        """Readings committed so far."""
+        return sum(self.by_partition())
+
+    def until(self, total: int, seconds: float = 600) -> list[tuple[float, tuple[int, ...]]]:
+        """Waits for `total`; returns every change seen on the way with its time."""
+        deadline = time.monotonic() + seconds
+        seen = [(time.perf_counter(), self.by_partition())]
+        while sum(seen[-1][1]) < total:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{sum(seen[-1][1])} of {total} readings committed after {seconds} s")
+            time.sleep(0.01)
+            now = time.perf_counter(), self.by_partition()
+            if now[1] != seen[-1][1]:
+                seen.append(now)
+        return seen
+
+
+def rate_of(seen: list[tuple[float, tuple[int, ...]]], shards: int) -> float:
+    """Events/s while all the shards worked: from the last one's first commit to the first one's last."""
+    times = np.array([at for at, _ in seen])
+    counts = np.array([place for _, place in seen])
+    by_shard = np.stack([counts[:, index::shards].sum(axis=1) for index in range(shards)], axis=1)
+    first = max(int(np.argmax(column > column[0])) for column in by_shard.T)
+    last = min(int(np.argmax(column == column[-1])) for column in by_shard.T)
+    if last <= first:
+        raise ValueError("too few commits to time: give more --events")
+    return float((counts[last].sum() - counts[first].sum()) / (times[last] - times[first]))
+
+
+class Bench:
+    """One broker and one PostgreSQL; a database and empty topics for each measurement."""
+
+    def __init__(self, broker: KafkaBroker, server: str) -> None:
+        self.bootstrap = broker.bootstrap
+        self._server = server
+        self._number = 0
+
+    def fresh(self, members: list[str], events: int) -> tuple[str, Progress]:
+        """A database whose shard knows the members, and a log with the readings behind it."""
+        self._number += 1
+        name = f"bench_{self._number}"
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        url = self._server.removesuffix(postgres.DATABASE) + name
+        migrate(url)
+        fresh_topics(self.bootstrap)
+        joined = int(dt.datetime(2025, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
+        with EventProducer(self.bootstrap) as producer:
+            for member in members:
+                producer.send(enrolment(member, joined))
+            producer.flush()
+        with shards(url, self.bootstrap), psycopg.connect(url, autocommit=True) as connection:
+            query = "SELECT coalesce(sum(next_offset), 0) FROM partition_offsets WHERE topic = %s"
+            while (connection.execute(query, (ENROLLMENT.topic,)).fetchone() or (0,))[0] < len(members):
+                time.sleep(0.2)
+        fill(self.bootstrap, READING.topic, readings(members, 0, events, int(time.time() * 1000)))
+        return url, Progress(url)
+
+    def rate(self, members: list[str], events: int, runs: int, count: int = 1, **other: object) -> tuple[float, float]:
+        """Median events/s of `count` shards, and the largest resident memory of one in GB."""
+        rates, peak = [], 0.0
+        for _ in range(runs):
+            url, progress = self.fresh(members, events)
+            with shards(url, self.bootstrap, count, **other) as running:
+                rates.append(rate_of(progress.until(events), count))
+                for process in running:
+                    peak = max(peak, psutil.Process(process.pid).memory_info().rss / 1e9)
+        return median(rates), peak
+
+    def peer(self, name: str, members: list[str], events: int, runs: int) -> float:
+        """Median events/s of a peer over the same kind of readings in a topic of four partitions."""
+        from kafka.admin import NewTopic
+
+        with admin_client(self.bootstrap) as admin:
+            topic = f"{_PEER_TOPIC}.{name}.{len(members)}"
+            admin.create_topics([NewTopic(topic, _PARTITIONS, 1)])
+        fill(self.bootstrap, topic, readings(members, 0, events, int(time.time() * 1000)))
+        command = [sys.executable, "-m", "benchmarks.streaming_peers", name, self.bootstrap, topic, str(events)]
+        rates = []
+        for _ in range(runs):
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            told = json.loads(done.stdout.strip().splitlines()[-1])
+            if told["events"] < events:
+                raise ValueError(f"{name} took {told['events']} of {events} events")
+            rates.append(told["events"] / told["seconds"])
+        return median(rates)
+
+    def latency(self, members: list[str]) -> tuple[float, float]:
+        """p50 and p99 in ms from producing a reading to its commit, at 10,000 readings a second."""
+        url, progress = self.fresh(members, 20_000)
+        with shards(url, self.bootstrap):
+            progress.until(20_000)
+            time.sleep(2)
+            sent: list[tuple[float, int]] = []
+            producer = threading.Thread(target=_pace, args=(self.bootstrap, members, sent))
+            producer.start()
+            seen = [(time.perf_counter(), 20_000)]
+            while producer.is_alive() or seen[-1][1] < 20_000 + _RATE * _RATE_SECONDS:
+                time.sleep(0.002)
+                seen.append((time.perf_counter(), progress.committed()))
+            producer.join()
+        # in order of partition each event's own commit is not told apart: a batch of 10 ms counts as committed with
+        # the last of everything produced up to it, which is never earlier than its own
+        numbers = np.array([total for _, total in seen])
+        waits = [seen[int(np.searchsorted(numbers, 20_000 + total))][0] - at for at, total in sent]
+        late = np.array(waits[len(waits) // 5 :]) * 1000
+        return float(np.percentile(late, 50)), float(np.percentile(late, 99))
+
+    def recovery(self, members: list[str], events: int) -> float:
+        """Seconds from kill -9 of a shard under load to all its readings committed by its successor."""
+        url, progress = self.fresh(members, events)
+        with shards(url, self.bootstrap):
+            while progress.committed() < events // 2:
+                time.sleep(0.005)
+        killed = time.perf_counter()
+        with shards(url, self.bootstrap):
+            progress.until(events)
+            return time.perf_counter() - killed
+
+
+def _pace(bootstrap: str, members: list[str], sent: list[tuple[float, int]]) -> None:
+    """Produces 10,000 readings a second in ticks of 10 ms; `sent` gets (time, how many up to it) before each tick."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "acks": "all"})
+    tick = _RATE // 100
+    events = readings(members, 10_000_000, _RATE * _RATE_SECONDS, int(time.time() * 1000))
+    place = {member: partition_of(member) for member in members}
+    begun = time.perf_counter()
+    for number in range(100 * _RATE_SECONDS):
+        time.sleep(max(0.0, begun + number / 100 - time.perf_counter()))
+        sent.append((time.perf_counter(), tick * (number + 1)))
+        for _ in range(tick):
+            member, value = next(events)
+            producer.produce(READING.topic, value, member.encode(), place[member])
+        producer.poll(0)
+    producer.flush()
+
+
+def measure(bench: Bench, events: int, runs: int, say: Callable[[str], None]) -> list[tuple[str, str, str]]:
+    """Rows of (what, figure, note)."""
+    rows: list[tuple[str, str, str]] = []
+
+    def note(what: str, figure: str, more: str = "") -> None:
+        rows.append((what, figure, more))
+        say(f"{what}: {figure} {more}")
+
+    for size in (1000, 100_000):
+        members = members_of(size)
+        peers = {name: bench.peer(name, members, min(events, 300_000), runs) for name in PEERS}
+        for name, rate in peers.items():
+            note(f"{name}, {size:,} members", f"{rate:,.0f} events/s", "count and sum by member, nothing committed")
+        best = max(peers.values())
+        for what, count, other in (
+            ("one shard", 1, {"store_readings": False}),
+            ("two shards", 2, {"store_readings": False}),
+            ("one shard, every reading a row", 1, {"store_readings": True}),
+        ):
+            rate, memory = bench.rate(members, events, runs, count, **other)
+            note(
+                f"{what}, {size:,} members",
+                f"{rate:,.0f} events/s",
+                f"{rate / best:.1f} of the best peer; {memory:.2f} GB",
+            )
+    members = members_of(1000)
+    p50, p99 = bench.latency(members)
+    note("produce to committed, 10,000 readings/s", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms", "1,000 members, one shard")
+    seconds = [bench.recovery(members, events) for _ in range(runs)]
+    note("kill -9 to caught up, 1,000 members", f"{median(seconds):.1f} s", f"{events:,} readings, killed half-way")
+    return rows
+
+
+def run(
+    events: Annotated[int, typer.Option(help="readings a run of the shard; a peer takes 300,000 at most")] = 2_000_000,
+    runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 3,
+    out: Annotated[Path, typer.Option(help="file to write")] = _RESULTS,
+) -> None:
+    """Measure a shard on a real broker beside confluent-kafka, Quix Streams and Bytewax, and write the table."""
+    described = machine.describe()
+    with tempfile.TemporaryDirectory(prefix="vitanexus-bench-") as folder:
+        broker = KafkaBroker(Path(folder) / "kafka", fetch_jars())
+        broker.start()
+        server, url = postgres.EmbeddedPostgres(Path(folder) / "postgres").start()
+        try:
+            rows = measure(Bench(broker, url), events, runs, typer.echo)
+        finally:
+            postgres.stop(server)
+            broker.stop()
+    lines = ["# Streaming", "", "| what | figure | note |", "|---|---|---|"]
+    lines += [f"| {what} | {figure} | {note} |" for what, figure, note in rows]
+    lines += ["", "| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in described.items())]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n")
+    typer.echo(f"written to {out}")
+
+
+if __name__ == "__main__":
+    typer.run(run)
