@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from cluster.commands import demo, docs, evaluate, events, hcc, jobs, models, monitor, registry, simulate, stack
+from cluster.commands import (
+    dead_letters,
+    demo,
+    docs,
+    evaluate,
+    events,
+    hcc,
+    jobs,
+    models,
+    monitor,
+    registry,
+    simulate,
+    stack,
+)
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -21,6 +34,7 @@ app.command()(stack.down)
 app.command()(stack.migrate)
 app.command()(events.replay)
 app.add_typer(events.score, name="score")
+app.add_typer(dead_letters.dead_letters, name="dead-letters")
 app.command()(simulate.simulate)
 app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(hcc.hcc, name="hcc")

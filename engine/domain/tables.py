@@ -153,6 +153,7 @@ DEAD_LETTERS = Record(
         blob("payload", "The event's first bytes"),
         whole("payload_bytes", "Full size of the event", unit="bytes"),
         instant("recorded_at", "When the row was written", default="now()"),
+        instant("replayed_at", "When `vitanexus dead-letters replay` sent it again", nullable=True, default="NULL"),
     ),
     key=("cluster_id", "topic", "partition", "kafka_offset"),
 )

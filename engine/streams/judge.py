@@ -18,7 +18,7 @@ from engine.streams.readings import MEMBER, Readings
 from engine.streams.records import RecordBatch
 from engine.streams.topics import partition_of
 
-DEAD_LETTER_COLUMNS = tuple(name for name in DEAD_LETTERS.names if name != "recorded_at")
+DEAD_LETTER_COLUMNS = tuple(name for name in DEAD_LETTERS.names if name not in ("recorded_at", "replayed_at"))
 KEPT_BYTES = 4096
 """How much of a dead letter's payload is kept."""
 

@@ -211,6 +211,7 @@ CREATE TABLE dead_letters (
     "payload" bytea NOT NULL,
     "payload_bytes" bigint NOT NULL,
     "recorded_at" timestamptz DEFAULT now() NOT NULL,
+    "replayed_at" timestamptz DEFAULT NULL,
     PRIMARY KEY ("cluster_id", "topic", "partition", "kafka_offset")
 );
 
