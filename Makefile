@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all check bench bench-streaming train docs constraints clean
+.PHONY: demo test test-all simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
@@ -13,6 +13,9 @@ test: $(VENV)/.installed-dev ## the whole test suite, slow proofs small
 
 test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
 	$(BIN)/pytest
+
+simulate: $(VENV)/.installed-dev ## a thousand seeded schedules of crashes, freezes, lost connections and moves
+	$(BIN)/python -m tests.simulator --seeds 1000
 
 check: $(VENV)/.installed-dev ## lint, format, types, import rule, generated documents
 	$(BIN)/ruff check .
@@ -28,8 +31,15 @@ bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.simulation
 
 bench-streaming: $(VENV)/.installed-dev ## a shard on a real Kafka (Java 17, Maven) beside confluent-kafka, Quix Streams, Bytewax
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local,dev,peers]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,ops,dev,peers]'
 	$(BIN)/python -m benchmarks.streaming
+
+bench-serving: $(VENV)/.installed-dev ## the endpoints beside bare uvicorn, default Serve, LitServe, BentoML; needs wrk (apt)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,dev,peers]'
+	$(BIN)/python -m benchmarks.serving
+
+bench-scale: $(VENV)/.installed-dev ## 1,000, 100,000 and 10,000,000 members: state, scoring, snapshots, reserve (16 GB, half an hour)
+	$(BIN)/vitanexus bench scale --members 1000 --members 100000 --members 10000000 --out benchmarks/results/scale.md
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
 	$(BIN)/vitanexus train base-risk --data $(DATA) --version 3
@@ -37,7 +47,7 @@ train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory
 docs: $(VENV)/.installed-dev ## write the pages of docs/ that derive from declarations
 	$(BIN)/vitanexus docs
 
-constraints: $(VENV)/.installed-dev ## pin what the ranges of pyproject.toml resolve to today
+constraints: | $(VENV)/bin/uv ## pin what the ranges of pyproject.toml resolve to today
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	    --no-emit-index-url --no-header --no-annotate -o constraints.txt
 
@@ -47,11 +57,11 @@ $(VENV)/bin/uv:
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt uv
 
 $(VENV)/.installed-local: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[local,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,ops,dev]'
 	touch $@ $(VENV)/.installed-local
 
 clean: ## remove the environment and caches

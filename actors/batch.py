@@ -1,6 +1,5 @@
 """The batch over the database: every partition's members scored from stored events, through Ray Data."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
+from actors.rebuild import rebuilt
 from engine.domain.batch import Rows
-from engine.domain.events import EVENT_KINDS
 from engine.domain.model_set import ModelSet
 from engine.learning.registry import Scorers
 from engine.scoring.health_score import HealthScorer, ScoringRules
-from engine.scoring.member_state import PartitionState
-from engine.storage.history import stored_events
-from engine.streams.apply import Touched, apply_events
-from engine.streams.scoring import score_members
+from engine.streams.scoring import Marked, score_members
 from engine.streams.topics import PARTITIONS
 
 _SCHEMA = pa.schema(
@@ -34,7 +30,10 @@ _SCHEMA = pa.schema(
         ("cost_upper_90", pa.float64()),
         ("news2", pa.int16()),
         ("components", pa.list_(pa.string())),
-        ("risk_factors", pa.string()),
+        ("risk_factors", pa.list_(pa.string())),
+        ("factor_dollars", pa.list_(pa.float64())),
+        ("factor_values", pa.list_(pa.float64())),
+        ("hccs", pa.list_(pa.string())),
         ("interventions", pa.list_(pa.string())),
         ("model_version", pa.string()),
     ]
@@ -52,21 +51,13 @@ class BatchPlan:
     as_of_us: int
 
 
-def rebuilt(url: str, partition: int) -> PartitionState:
-    """The state of a partition from the events that PostgreSQL keeps of it, equal to its shard's in all that scores."""
-    state = PartitionState(partition)
-    for kind in EVENT_KINDS:
-        for events in stored_events(url, kind, partition):
-            apply_events(state, kind, events, {}, Touched())
-    return state
-
-
 def score_partition(plan: BatchPlan, scorer: HealthScorer, partition: int) -> Rows:
     """Rows of the score history of all the partition's members, as the daily batch of that moment would make them."""
     state = rebuilt(plan.postgres_url, partition)
     slots = np.arange(len(state))
     as_of = np.maximum(state["watermark"][slots], plan.as_of_us)
-    return score_members(scorer, state, slots, slots, as_of)[0]
+    ((rows, _),) = score_members(scorer, [Marked(state, slots, slots, as_of)])
+    return rows
 
 
 class _Partitions:
@@ -83,8 +74,9 @@ class _Partitions:
 
 def _arrow(rows: Rows) -> pa.Table:
     columns = {name: rows.columns[name] for name in _SCHEMA.names}
-    columns["risk_factors"] = [json.dumps(json.loads(bytes(each))) for each in columns["risk_factors"]]  # type: ignore[call-overload]
-    return pa.table(columns, _SCHEMA)
+    plain = {name: c if isinstance(c, np.ndarray) else c.tolist() for name, c in columns.items()}
+    arrays = [pa.array(plain[field.name], field.type, from_pandas=True) for field in _SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
 def score_database(plan: BatchPlan, out: Path, workers: int, progress: Callable[[int], None]) -> int:

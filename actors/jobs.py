@@ -1,5 +1,6 @@
 """Simulations as Ray Jobs: the run's row in PostgreSQL says what to do and what came of it, Ray Jobs does it."""
 
+import datetime as dt
 import shlex
 import sys
 import uuid
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from engine.domain.events import DEFAULT_TENANT
 from engine.errors import JobError
 from engine.storage.runs import Runs
 from simulations.scenario import Scenario
@@ -41,7 +43,14 @@ class SimulationJobs:
                 raise JobError(f"Ray Jobs at {self._url} does not answer: {error}") from error
         return self._made
 
-    def submit(self, scenario: Scenario, document: Mapping[str, Any], files: Path | None = None, out: str = "") -> str:
+    def submit(
+        self,
+        scenario: Scenario,
+        document: Mapping[str, Any],
+        files: Path | None = None,
+        out: str = "",
+        tenant: str = DEFAULT_TENANT,
+    ) -> str:
         """Queues a checked scenario and submits it; returns the run's id. `files` holds the files it names.
 
         Raises JobError where Ray does not take it; the run is then kept as failed.
@@ -49,7 +58,7 @@ class SimulationJobs:
         run_id = uuid.uuid4().hex
         full = dict(document) | {"seed": scenario.seed, "paths": scenario.paths}
         client = self._client
-        self._runs.queue(run_id, full, metadata.version("vitanexus"))
+        self._runs.queue(run_id, full, metadata.version("vitanexus"), tenant)
         # a cluster elsewhere has its own interpreter on its path
         python = sys.executable if urlsplit(self._url).hostname in _LOOPBACK else "python"
         words = [python, "-m", "cluster.cli", "jobs", "run", run_id]
@@ -83,10 +92,16 @@ class SimulationJobs:
             return "cancelled", "stopped"
         return ("failed", f"the job died: {info.message}") if info.status.is_terminal() else None
 
-    def summaries(self, limit: int) -> list[dict[str, Any]]:
-        """The newest runs, as `summary` gives each."""
-        found = self._runs.summaries(limit)
+    def summaries(
+        self, limit: int, tenant: str | None = None, before: tuple[dt.datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest runs, as `summary` gives each; see Runs.summaries."""
+        found = self._runs.summaries(limit, tenant, before)
         return [self.summary(row["run_id"]) or row if row["status"] in _OPEN else row for row in found]
+
+    def open_runs(self, tenant: str) -> int:
+        """Runs of the tenant that are queued or running."""
+        return self._runs.open_runs(tenant)
 
     def result(self, run_id: str) -> dict[str, Any] | None:
         """The result of a run that has succeeded, else None."""

@@ -1,16 +1,23 @@
 """The outbox relay: publishes what the shards committed, in order, and deletes what the broker has acknowledged."""
 
 import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import ray
 
+from actors.cluster_metrics import ClusterMetrics
+from actors.metric_list import PUBLISHED
+from actors.metrics import counter
 from actors.names import RELAY
 from engine import logs
 from engine.errors import StorageError, StreamError
-from engine.storage.outbox import OutboxStore
+from engine.storage.outbox import OutboxMessage, OutboxStore
 from engine.streams.producer import EventProducer
+from engine.streams.score_messages import unpack
+from engine.streams.topics import SCORES_UPDATED
 
-_BATCH = 5000
+_BATCH = 500
 _IDLE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
 
@@ -18,12 +25,16 @@ _PAUSE_SECONDS = 0.5
 class RelayLoop:
     """Delivery is at least once: a crash between acknowledgement and deletion publishes a message again.
 
-    Consumers of `care.alerts` tell repeats by `alert_id`, of `scores.updated` by member_id and seq.
+    Consumers of `care.alerts` tell repeats by `alert_id`, of `scores.updated` by member_id and seq. `report` is told
+    topic and number of what was published.
     """
 
-    def __init__(self, postgres_url: str, bootstrap: str) -> None:
+    def __init__(
+        self, postgres_url: str, bootstrap: str, report: Callable[[str, int], None] = lambda topic, number: None
+    ) -> None:
         self._postgres_url = postgres_url
         self._bootstrap = bootstrap
+        self._report = report
         self._stop = threading.Event()
         self._log = logs.get_logger(part=RELAY)
         self.published = 0
@@ -49,27 +60,40 @@ class RelayLoop:
                 while not self._stop.is_set():
                     leading = leading or store.lead()
                     messages = store.take(_BATCH) if leading else []
+                    sent: Counter[str] = Counter()
                     for message in messages:
-                        producer.send_bytes(message.topic, message.key, message.payload)
+                        for key, payload in _unfolded(message):
+                            producer.send_bytes(message.topic, key, payload)
+                            sent[message.topic] += 1
                     if messages:
                         producer.flush()
                         store.delete(messages)
-                        self.published += len(messages)
+                        self.published += sent.total()
+                        for topic, number in sent.items():
+                            self._report(topic, number)
                     else:
                         store.wait(_IDLE_SECONDS)
         finally:
             store.close()
 
 
+def _unfolded(message: OutboxMessage) -> Iterable[tuple[str, bytes]]:
+    """Key and payload of the messages in an outbox row."""
+    return unpack(message.payload) if message.topic == SCORES_UPDATED else [(message.key, message.payload)]
+
+
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
 class OutboxRelay:
-    """The relay as a named actor."""
+    """The relay as a named actor, which also tells the figures of the whole."""
 
     def __init__(self, postgres_url: str, bootstrap: str, log_level: str) -> None:
         logs.configure(log_level)
-        self._loop = RelayLoop(postgres_url, bootstrap)
+        published = counter(PUBLISHED)
+        self._loop = RelayLoop(postgres_url, bootstrap, lambda topic, number: published.inc(number, {"topic": topic}))
+        self._figures = ClusterMetrics(postgres_url)
         self._thread = threading.Thread(target=self._loop.run, name=RELAY, daemon=True)
         self._thread.start()
+        threading.Thread(target=self._figures.run, name="cluster-metrics", daemon=True).start()
 
     def published(self) -> int:
         """Messages published since this process began."""
@@ -77,5 +101,6 @@ class OutboxRelay:
 
     def stop(self) -> None:
         """Finishes the batch under way."""
+        self._figures.stop()
         self._loop.stop()
         self._thread.join(timeout=10)

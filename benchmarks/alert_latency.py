@@ -17,8 +17,10 @@ from contextlib import contextmanager
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
+from actors.pace import ShardPlan
+from actors.ports import live
 from actors.relay import RelayLoop
-from actors.shard_loop import ShardLoop, ShardPlan
+from actors.shard_loop import ShardLoop
 from engine.domain.events import ENROLLMENT, READING, SourceEvent
 from engine.learning.registry import Scorers
 from engine.settings import load_rules
@@ -49,7 +51,7 @@ def reading(member: str, event_id: str, time_ms: int, sign: tuple[str, float, st
 def running(postgres_url: str, bootstrap: str) -> Iterator[ShardLoop]:
     """A shard that owns all partitions and a relay, in threads of this process."""
     plan = ShardPlan("bench", tuple(range(PARTITIONS)), postgres_url, bootstrap, 15.0, 50, 20_000, 50, 30.0)
-    shard = ShardLoop(plan, Scorers(load_rules()))
+    shard = ShardLoop(plan, Scorers(load_rules()), live(plan))
     relay = RelayLoop(postgres_url, bootstrap)
     threads = [threading.Thread(target=shard.run), threading.Thread(target=relay.run)]
     for thread in threads:

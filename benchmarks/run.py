@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import http_load, machine, stream
-from cluster.stack import ray_environment
+from cluster.stack import ray_environment, serving_environment
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,6 +28,7 @@ def run(
     described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="vitanexus-bench-") as folder:
         ray_environment.prepare(Path(folder))
+        serving_environment.prepare(Path(folder))
         from cluster.bootstrap import stack
         from cluster.memory import PeakMemory
         from engine.settings import load_settings

@@ -16,13 +16,15 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import machine
+from engine.domain.batch import TextColumn
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.learning import registry
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts, score_inputs
-from engine.scoring.member_state import NO_DAY, PartitionState
+from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import MEASURES
+from engine.scoring.state_kernels import NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
 from engine.streams.outputs import score_rows
@@ -75,7 +77,7 @@ def days(members: int) -> DailySeries:
 def shard(members: int) -> PartitionState:
     """A partition whose members have 40 days of every metric, a laboratory panel, claims and, a third, a disease."""
     chance, state, last = np.random.default_rng(4), PartitionState(0), 20_000
-    slots = np.array([state.enrol(f"M{i:07d}") for i in range(members)])
+    slots = state.enrol(TextColumn.of([f"M{i:07d}" for i in range(members)]))
     state["birth_day"][slots], state["male"][slots] = chance.integers(-9000, 12_000, members), slots % 2 == 0
     state["since_day"][slots] = last - 500
     for i, metric in enumerate(METRICS):
@@ -105,7 +107,7 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
 
     def rows() -> None:
         renew_forecasts(state, slots, scorer.models.behavior)
-        score_rows(scorer, state, slots, as_of, score_inputs(state, slots, as_of))
+        score_rows(scorer, [(state, slots, as_of)], score_inputs(state, slots, as_of))
 
     base()
     forecasts()
@@ -158,10 +160,10 @@ before = resident()
 from benchmarks.scoring import DIRTY, shard
 from engine.learning.registry import Scorers
 from engine.settings import load_rules
-from engine.streams.scoring import score_members
+from engine.streams.scoring import Marked, score_members
 import numpy as np
 state, slots = shard(DIRTY), np.arange(DIRTY)
-score_members(Scorers(load_rules())(""), state, slots, slots, state["watermark"][slots])
+score_members(Scorers(load_rules())(""), [Marked(state, slots, slots, state["watermark"][slots])])
 print(resident() - before)
 """
     words = [sys.executable, "-c", script]

@@ -54,7 +54,7 @@ def _own(event: SourceEvent, run: int) -> SourceEvent:
 
 
 def _committed(queries: Queries) -> int:
-    return sum(row.applied + row.duplicates + row.dead_letters for row in queries.consumed())
+    return sum(row.taken for row in queries.consumed())
 
 
 def _read_alone(bootstrap: str, expected: int) -> float:
@@ -85,7 +85,7 @@ def _copy_alone(url: str) -> float:
     with psycopg.connect(url) as connection:
         started = time.perf_counter()
         with connection.cursor() as cursor:
-            copy_rows(cursor, TABLE[READING.table], columns)
+            copy_rows(cursor, TABLE[READING.table], [columns])
         seconds = time.perf_counter() - started
         connection.rollback()
     return _COPY_ROWS / seconds

@@ -26,7 +26,9 @@ import psutil
 import psycopg
 import typer
 
-from actors.shard_loop import ShardLoop, ShardPlan
+from actors.pace import ShardPlan
+from actors.ports import live
+from actors.shard_loop import ShardLoop
 from benchmarks import machine
 from benchmarks.alert_latency import enrolment
 from benchmarks.streaming_peers import PEERS
@@ -92,13 +94,19 @@ def fill(bootstrap: str, topic: str, events: Iterator[tuple[str, bytes]]) -> Non
 
 def _work(plan: ShardPlan) -> None:
     os.environ["NUMBA_NUM_THREADS"] = "1"
-    ShardLoop(plan, Scorers(load_rules())).run()
+    ShardLoop(plan, Scorers(load_rules()), live(plan)).run()
 
 
 @contextmanager
 def shards(url: str, bootstrap: str, count: int = 1, **other: object) -> Iterator[list[multiprocessing.Process]]:
     """`count` shards over the four partitions, each in a process of its own, ended by SIGKILL."""
-    usual = {"lease_seconds": 15.0, "snapshot_every": 50, "poll_records": 200_000, "poll_ms": 50, "retry_seconds": 60.0}
+    usual = {
+        "lease_seconds": 15.0,
+        "snapshot_every": 50,
+        "poll_records": 1_000_000,
+        "poll_ms": 50,
+        "retry_seconds": 60.0,
+    }
     plans = [
         ShardPlan(f"bench-{i}", tuple(range(i, _PARTITIONS, count)), url, bootstrap, **(usual | other))  # type: ignore[arg-type]
         for i in range(count)
@@ -165,14 +173,30 @@ class Bench:
         self.bootstrap = broker.bootstrap
         self._server = server
         self._number = 0
+        self._filled: tuple[int, int] | None = None
+        self._template = ""
 
-    def fresh(self, members: list[str], events: int) -> tuple[str, Progress]:
-        """A database whose shard knows the members, and a log with the readings behind it."""
+    def fresh(self, members: list[str], events: int, *, again: bool = True) -> tuple[str, Progress]:
+        """A database whose shard knows the members, and a log with the readings behind it.
+
+        The log is that of the measurement before where it had as many of both, unless `again` is False.
+        """
+        if self._filled != (len(members), events) or not again:
+            self._template = self._fill(members, events)
+            self._filled = len(members), events
+        url = self._database(f" TEMPLATE {self._template}")
+        return url, Progress(url)
+
+    def _database(self, like: str = "") -> str:
         self._number += 1
         name = f"bench_{self._number}"
         with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        url = self._server.removesuffix(postgres.DATABASE) + name
+            connection.execute(f"CREATE DATABASE {name}{like}")
+        return self._server.removesuffix(postgres.DATABASE) + name
+
+    def _fill(self, members: list[str], events: int) -> str:
+        """Enrols the members in a new database and new topics, writes the readings; returns the database's name."""
+        url = self._database()
         migrate(url)
         fresh_topics(self.bootstrap)
         joined = int(dt.datetime(2025, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
@@ -184,8 +208,10 @@ class Bench:
             query = "SELECT coalesce(sum(next_offset), 0) FROM partition_offsets WHERE topic = %s"
             while (connection.execute(query, (ENROLLMENT.topic,)).fetchone() or (0,))[0] < len(members):
                 time.sleep(0.2)
+        with psycopg.connect(url, autocommit=True) as connection:  # the shards that are measured begin their own tenure
+            connection.execute("TRUNCATE partition_assignments, partition_leases, shards")
         fill(self.bootstrap, READING.topic, readings(members, 0, events, int(time.time() * 1000)))
-        return url, Progress(url)
+        return url.rpartition("/")[2]
 
     def rate(self, members: list[str], events: int, runs: int, count: int = 1, **other: object) -> tuple[float, float]:
         """Median events/s of `count` shards, and the largest resident memory of one in GB."""
@@ -218,7 +244,7 @@ class Bench:
 
     def latency(self, members: list[str]) -> tuple[float, float]:
         """p50 and p99 in ms from producing a reading to its commit, at 10,000 readings a second."""
-        url, progress = self.fresh(members, 20_000)
+        url, progress = self.fresh(members, 20_000, again=False)
         with shards(url, self.bootstrap):
             progress.until(20_000)
             time.sleep(2)
@@ -227,7 +253,7 @@ class Bench:
             producer.start()
             seen = [(time.perf_counter(), 20_000)]
             while producer.is_alive() or seen[-1][1] < 20_000 + _RATE * _RATE_SECONDS:
-                time.sleep(0.002)
+                time.sleep(0.01)  # each look takes time from those who are looked at
                 seen.append((time.perf_counter(), progress.committed()))
             producer.join()
         # in order of partition each event's own commit is not told apart: a batch of 10 ms counts as committed with
@@ -302,7 +328,7 @@ def measure(bench: Bench, events: int, runs: int, say: Callable[[str], None]) ->
 
 
 def run(
-    events: Annotated[int, typer.Option(help="readings a run of the shard; a peer takes 300,000 at most")] = 2_000_000,
+    events: Annotated[int, typer.Option(help="readings a run of the shard; a peer takes 300,000 at most")] = 4_000_000,
     runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 3,
     out: Annotated[Path, typer.Option(help="file to write")] = _RESULTS,
 ) -> None:

@@ -30,7 +30,9 @@ def stack(
         return str(import_module(_DEPLOYMENT).deploy(settings, load_rules(), endpoints, directory))
 
     def undeploy() -> None:
-        import_module(_DEPLOYMENT).undeploy(settings)
+        state = StateDir(directory).read()
+        postgres = state.endpoints.postgres if state is not None and state.endpoints is not None else ""
+        import_module(_DEPLOYMENT).undeploy(postgres)
 
     return Stack(directory, settings, deploy, undeploy, say, (_DEPLOYMENT, *wanted), jobs)
 

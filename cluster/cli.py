@@ -5,6 +5,9 @@ import sys
 import typer
 
 from cluster.commands import (
+    backup,
+    bench,
+    cluster,
     dead_letters,
     demo,
     docs,
@@ -15,8 +18,10 @@ from cluster.commands import (
     models,
     monitor,
     registry,
+    shards,
     simulate,
     stack,
+    token,
 )
 from engine.errors import VitaNexusError
 
@@ -34,6 +39,7 @@ app.command()(stack.down)
 app.command()(stack.migrate)
 app.command()(events.replay)
 app.add_typer(events.score, name="score")
+app.add_typer(shards.shards, name="shards")
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 app.command()(simulate.simulate)
 app.add_typer(jobs.jobs, name="jobs")
@@ -42,7 +48,11 @@ app.add_typer(models.predict, name="predict")
 app.add_typer(models.train, name="train")
 app.add_typer(registry.models, name="models")
 app.add_typer(monitor.monitor, name="monitor")
+app.add_typer(token.token, name="token")
 app.command()(evaluate.evaluate)
+app.add_typer(backup.backup, name="backup")
+app.add_typer(bench.bench, name="bench")
+app.add_typer(cluster.cluster, name="cluster")
 app.command()(docs.docs)
 
 

@@ -2,16 +2,21 @@
 
 import contextlib
 import logging
+import shutil
+import ssl
+import time
+import urllib.request
 from pathlib import Path
 
 import ray
 from ray import serve
-from ray.actor import ActorHandle
+from ray.util import list_named_actors
 
-from actors.names import NAMESPACE, RELAY, shard_name
+from actors.names import NAMESPACE, RELAY, SUPERVISOR, is_shard, shard_name
+from actors.pace import ShardPlan
 from actors.relay import OutboxRelay
-from actors.shard import MemberShard, partitions_of
-from actors.shard_loop import ShardPlan
+from actors.score_board import board_folder
+from actors.supervisor import ShardSupervisor, end_actors
 from cluster.stack.process import free_port
 from cluster.stack.state import Endpoints
 from engine.domain.model_set import ModelSet
@@ -21,33 +26,36 @@ from engine.scoring.health_score import ScoringRules
 from engine.settings import Settings
 from engine.storage.migrate import migrate
 from engine.storage.models import ModelStore
+from engine.storage.placement import Placement
 from engine.streams.topics import PARTITIONS, ensure_topics
 from serve_apps import gateway
+from serve_apps.access.plan import check_reach, plan_of
 
 APPLICATION = "vitanexus"
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 40.0
 
 
-def plans(settings: Settings, endpoints: Endpoints) -> list[ShardPlan]:
-    """The shards of the settings, with their partitions dealt out in turn."""
-    count = settings.shards.count
-    return [
-        ShardPlan(
-            shard_name(index),
-            partitions_of(index, count, PARTITIONS),
-            endpoints.postgres,
-            endpoints.kafka,
-            settings.shards.lease_seconds,
-            settings.shards.snapshot_every,
-            settings.shards.poll_records,
-            settings.shards.poll_ms,
-            settings.shards.retry_seconds,
-            settings.shards.batch_seconds,
-            settings.shards.store_readings,
-        )
-        for index in range(count)
-    ]
+def shard_plan(settings: Settings, endpoints: Endpoints) -> ShardPlan:
+    """What every shard of the settings is given; the supervisor names them, and places the partitions."""
+    shards = settings.shards
+    return ShardPlan(
+        SUPERVISOR,
+        (),
+        endpoints.postgres,
+        endpoints.kafka,
+        shards.lease_seconds,
+        shards.snapshot_every,
+        shards.poll_records,
+        shards.poll_ms,
+        shards.retry_seconds,
+        shards.batch_seconds,
+        shards.store_readings,
+        shards.catch_up_seconds,
+        shards.pending_seconds,
+        board_folder=board_folder(endpoints.postgres),
+        board_mb=shards.board_mb,
+    )
 
 
 def prepare(endpoints: Endpoints, models: Path) -> ModelSet:
@@ -74,68 +82,80 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
 
     Jobs find their database by the state directory where no setting names it: a password has no place in a job.
 
-    Raises StackError when a shard has not recovered in time.
+    Raises StackError when a shard has not recovered in time, SettingsError where it would be served beyond this machine
+    without authentication.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    check_reach(settings.http.host, plan_of(settings, str(directory.resolve())))
     models = registry.folder(settings.models.folder)
     initial = prepare(endpoints, models)
     level = settings.log.level
     OutboxRelay.options(name=RELAY, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
         endpoints.postgres, endpoints.kafka, level
     )
-    shards = [
-        MemberShard.options(name=plan.name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
-            plan, rules, initial, models, level
-        )
-        for plan in plans(settings, endpoints)
-    ]
+    placement = Placement(endpoints.postgres, PARTITIONS)
+    placement.restart([shard_name(index) for index in range(settings.shards.count)])
+    placement.close()
+    supervisor = ShardSupervisor.options(
+        name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote(shard_plan(settings, endpoints), rules, initial, models, level, settings.shards.dead_seconds)
     port = settings.http.port or free_port()
     serve.start(proxy_location="HeadOnly", http_options={"host": settings.http.host, "port": port})
-    serve.run(
-        gateway.build(
-            gateway.Args(
-                postgres_url=endpoints.postgres,
-                bootstrap=endpoints.kafka,
-                rules=rules,
-                models=models,
-                jobs_url=endpoints.jobs,
-                state_directory=str(directory.resolve()),
-            )
-        ),
-        name=APPLICATION,
-        route_prefix="/",
-    )
+    run_endpoints(settings, rules, endpoints, directory)
     try:
-        ready = ray.get([shard.ready.remote(_READY_SECONDS) for shard in shards], timeout=_READY_SECONDS)
+        late = ray.get(supervisor.ready.remote(_READY_SECONDS), timeout=_READY_SECONDS + _STOP_SECONDS)
     except (ray.exceptions.RayError, TimeoutError) as error:
-        raise StackError(f"a shard did not start: {error}; see Ray's logs of this session") from error
-    if not all(ready):
-        late = [plan.name for plan, done in zip(plans(settings, endpoints), ready, strict=True) if not done]
+        raise StackError(f"the shards' supervisor did not start: {error}; see Ray's logs of this session") from error
+    if late:
         raise StackError(
             f"{', '.join(late)} did not recover within {_READY_SECONDS:g} s; see Ray's logs of this session"
         )
-    return f"http://{settings.http.host}:{port}"
+    certificate = settings.http.tls_certificate
+    address = f"{'https' if certificate else 'http'}://{settings.http.host}:{port}"
+    _wait_until_served(address, certificate)
+    return address
 
 
-def undeploy(settings: Settings) -> None:
-    """Stops the application and the shards, which take their snapshots and give their leases back, then the relay."""
+def run_endpoints(settings: Settings, rules: ScoringRules, endpoints: Endpoints, directory: Path) -> None:
+    """Runs the HTTP application on the Serve that is up; where it runs already, replaces its replicas one by one."""
+    state = str(directory.resolve())
+    args = gateway.Args(
+        postgres_url=endpoints.postgres,
+        bootstrap=endpoints.kafka,
+        rules=rules,
+        models=registry.folder(settings.models.folder),
+        jobs_url=endpoints.jobs,
+        state_directory=state,
+        access=plan_of(settings, state),
+        board_folder=board_folder(endpoints.postgres),
+        log_level=settings.log.level,
+    )
+    serve.run(gateway.build(args), name=APPLICATION, route_prefix="/")
+
+
+def _wait_until_served(address: str, certificate: str) -> None:
+    """Waits until requests reach a replica: the proxy hears of it a moment after `serve.run` has returned."""
+    trusted = ssl.create_default_context(cafile=certificate) if certificate else None
+    if trusted is not None:
+        trusted.check_hostname = False  # the certificate is for the public name, and this is the address behind it
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/healthz", timeout=5, context=trusted):  # noqa: S310 - our own address
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise StackError(f"{address} does not answer within {_READY_SECONDS:g} s: {error}") from error
+        time.sleep(0.1)
+
+
+def undeploy(postgres_url: str) -> None:
+    """Stops the supervisor, the application, the shards, which take snapshots and give their leases back, the relay."""
     if not ray.is_initialized():
         return
-    shards = [_stopping(shard_name(index)) for index in range(settings.shards.count)]
+    end_actors([SUPERVISOR], _STOP_SECONDS)
     with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
         serve.delete(APPLICATION)
-    for stopping in [*shards, _stopping(RELAY)]:
-        if stopping is not None:
-            actor, stopped = stopping
-            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
-                ray.get(stopped, timeout=_STOP_SECONDS)
-            ray.kill(actor)
-
-
-def _stopping(name: str) -> tuple[ActorHandle, ray.ObjectRef] | None:
-    """The actor, asked to stop, and the answer to wait for; None where it is gone."""
-    try:
-        actor = ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:
-        return None
-    return actor, actor.stop.remote()
+    end_actors([*filter(is_shard, list_named_actors()), RELAY], _STOP_SECONDS)
+    if postgres_url and board_folder(postgres_url):
+        shutil.rmtree(board_folder(postgres_url), ignore_errors=True)  # a killed shard leaves its board

@@ -41,7 +41,7 @@ def _command(bootstrap: str, queries: Queries, name: str, as_of: dt.datetime, do
 
     def taken() -> int:
         row = {row.topic: row for row in queries.consumed()}.get(SCORING_COMMAND.topic)
-        return 0 if row is None else row.applied + row.duplicates + row.dead_letters
+        return 0 if row is None else row.taken
 
     expected = taken() + PARTITIONS
     with EventProducer(bootstrap) as producer:

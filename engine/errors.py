@@ -29,8 +29,16 @@ class LeaseLostError(StorageError):
     """Another owner holds the partition. The process that sees this must exit at once: it has been fenced."""
 
 
+class PlacementError(VitaNexusError):
+    """Partitions cannot be moved as asked. `vitanexus shards list` shows the shards and what each holds."""
+
+
 class StreamError(VitaNexusError):
     """The broker is away, or its log no longer holds the offsets we stand at. Check the broker and its retention."""
+
+
+class TopicsChangedError(StreamError):
+    """A topic is no longer what the shards were built for. Restore it: more partitions would change members' owners."""
 
 
 class ModelError(VitaNexusError):
@@ -49,5 +57,13 @@ class HccError(VitaNexusError):
     """A member, diagnosis or table cannot be used for risk adjustment: correct the value that is named."""
 
 
+class AuditError(VitaNexusError):
+    """The record of a read cannot be made, so it is refused. Check PostgreSQL and the disk of the audit folder."""
+
+
 class JobError(VitaNexusError):
     """A job was not taken, or Ray does not know it. Check the address of Ray Jobs and submit the run again."""
+
+
+class ManifestError(VitaNexusError):
+    """Manifests cannot be rendered or read. Correct the value, overlay or file that is named."""

@@ -4,16 +4,19 @@ Only the composition root reads them; everything else is handed plain values.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from engine.domain.scaling import Scaling, ShardCapacity, SimulationCapacity
 from engine.errors import SettingsError
 from engine.scoring.health_score import CATEGORIES, ScoringRules
 from engine.scoring.interventions import Intervention
+
+_Capacity = TypeVar("_Capacity")
 
 
 class PostgresSettings(BaseModel):
@@ -42,11 +45,15 @@ class ShardSettings(BaseModel):
 
     count: int = Field(ge=1, le=64, description="number of shard actors")
     lease_seconds: float = Field(gt=1, description="how long a silent owner keeps its partitions")
-    snapshot_every: int = Field(ge=1, description="commits of a partition between two snapshots")
+    dead_seconds: float = Field(gt=1, description="how long a shard may be silent before others get its partitions")
+    snapshot_every: int = Field(ge=1, description="most commits of a partition between two snapshots")
     poll_records: int = Field(ge=1, description="most records of one micro-batch")
     poll_ms: int = Field(ge=1, description="longest wait for records")
     batch_seconds: float = Field(gt=0, description="time from read to committed that a micro-batch is sized for")
+    catch_up_seconds: float = Field(gt=0, description="the same while more than a batch waits in the log")
     store_readings: bool = Field(description="whether each reading has a row of its own, beside state and scores")
+    pending_seconds: float = Field(ge=0, description="how long an event waits for its member's enrolment")
+    board_mb: int = Field(ge=0, description="MB of shared memory in which a shard shows current scores; 0: none")
     retry_seconds: float = Field(gt=0, description="how long PostgreSQL or the broker may be away")
 
 
@@ -59,8 +66,39 @@ class ModelSettings(BaseModel):
 class HttpSettings(BaseModel):
     """Where Serve listens."""
 
-    host: str = Field(description="address to bind to")
+    host: str = Field(description="address to bind to; anything but loopback needs auth.jwks")
     port: int = Field(ge=0, le=65535, description="port; 0 takes a free one")
+    cors_origins: str = Field(description="origins of browsers' pages that may ask, separated by blanks; empty: none")
+    tls_certificate: str = Field(description="PEM file of the certificate chain; empty: no TLS. TLS 1.3 only")
+    tls_key: str = Field(description="PEM file of the certificate's key")
+
+
+class AuthSettings(BaseModel):
+    """Who issues the tokens that applications bring."""
+
+    jwks: str = Field(description="https address or file of the issuer's JWK set; empty: no authentication")
+    issuer: str = Field(description="iss that tokens must have")
+    audience: str = Field(description="aud that tokens must have")
+    leeway_seconds: float = Field(ge=0, le=300, description="by how much clocks may differ")
+    keys_seconds: float = Field(ge=1, description="time between two readings of the JWK set")
+    denylist_seconds: float = Field(gt=0, description="within what time a revoked token is refused")
+
+
+class LimitSettings(BaseModel):
+    """How often and how much a caller may ask."""
+
+    requests_per_minute: int = Field(ge=1, description="requests of a user in any minute")
+    redis_url: SecretStr = Field(description="redis://host:port that counts for all replicas; empty: each for itself")
+    body_bytes: int = Field(ge=1024, description="largest request")
+    bulk_body_bytes: int = Field(ge=1024, description="largest request of bulk scores and simulations")
+
+
+class AuditSettings(BaseModel):
+    """The record of who looked at which member."""
+
+    queue: int = Field(ge=1, description="events that may wait for PostgreSQL before requests wait")
+    wait_seconds: float = Field(gt=0, description="how long a request waits before it is refused")
+    folder: str = Field(description="where events are until PostgreSQL has them; empty: in the state directory")
 
 
 class LogSettings(BaseModel):
@@ -80,6 +118,9 @@ class Settings(BaseSettings):
     shards: ShardSettings
     models: ModelSettings
     http: HttpSettings
+    auth: AuthSettings
+    limits: LimitSettings
+    audit: AuditSettings
     log: LogSettings
 
     @classmethod
@@ -142,3 +183,21 @@ def load_rules() -> ScoringRules:
         )
     except (KeyError, ValueError) as error:
         raise SettingsError(f"configs/scoring.toml or configs/interventions.toml: {error}") from error
+
+
+def load_shard_scaling() -> tuple[Scaling, ShardCapacity]:
+    """When the number of shards changes. Raises SettingsError naming what of configs/autoscaling.toml cannot be."""
+    return _scaling("shards", ShardCapacity)
+
+
+def load_simulation_scaling() -> tuple[Scaling, SimulationCapacity]:
+    """When the number of simulation workers changes. Raises SettingsError as `load_shard_scaling` does."""
+    return _scaling("simulations", SimulationCapacity)
+
+
+def _scaling(area: str, capacity: Callable[..., _Capacity]) -> tuple[Scaling, _Capacity]:
+    table = dict(_toml("autoscaling.toml").get(area, {}))
+    try:
+        return Scaling(**{k: v for k, v in table.items() if k != "capacity"}), capacity(**table["capacity"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"configs/autoscaling.toml [{area}]: {error}") from error

@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from engine.errors import StorageError, StreamError
 from engine.storage.queries import Queries
 from engine.streams import topics
+from serve_apps.access.caller import OPS, may
+from serve_apps.threads import in_thread
 
 
 class Part(BaseModel):
@@ -61,15 +62,17 @@ def router(queries: Queries, bootstrap: str) -> APIRouter:
         """This process answers."""
         return {"status": "ok"}
 
-    @routes.get("/readyz")
-    async def readyz(response: Response) -> Readiness:
-        """Every part answers, or 503 and which does not."""
+    @routes.get("/readyz", responses={503: {"model": Readiness}})
+    async def readyz(request: Request, response: Response) -> Readiness:
+        """Every part answers, or 503 and which does not; why not is told to callers with the scope `ops`."""
         parts = {
-            "postgres": await run_in_threadpool(_postgres, queries),
-            "kafka": await run_in_threadpool(_kafka, bootstrap),
-            "shards": await run_in_threadpool(_shards, queries),
+            "postgres": await in_thread(_postgres, queries),
+            "kafka": await in_thread(_kafka, bootstrap),
+            "shards": await in_thread(_shards, queries),
         }
         ready = all(part.ready for part in parts.values())
+        if not may(request.scope, OPS):
+            parts = {name: Part(ready=part.ready) for name, part in parts.items()}
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, parts=parts)
 

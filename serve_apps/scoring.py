@@ -1,34 +1,32 @@
-"""`POST /v1/scores`: scores a record the caller supplies. The models live in a deployment of their own."""
+"""`POST /v1/scores`: scores a record the caller supplies. The schema, and the route behind the quick one of `hot`."""
 
 import datetime as dt
-import re
-import time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
-from ray import serve
-from ray.serve.handle import DeploymentHandle
 
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
-from engine.domain.model_set import ModelSet
-from engine.errors import ModelError, StorageError
-from engine.learning.registry import Scorers
-from engine.logs import get_logger
-from engine.scoring.health_score import ScoringRules
-from engine.scoring.record import HealthRecord, score_record
-from engine.storage.models import ModelStore
+from engine.scoring.record import HealthRecord
 from serve_apps.problems import PROBLEM_RESPONSES
+from serve_apps.records import (
+    DIAGNOSIS,
+    FIRST_BIRTH,
+    FUTURE,
+    MOST_COST,
+    MOST_COUNT,
+    MOST_DIAGNOSES,
+    MOST_OBSERVED,
+    SERVICES,
+    record_of,
+)
+from serve_apps.score_codec import plain
+from serve_apps.scores import Scores
 
-_US = 1_000_000
-_ICD10 = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
-_DAYS_PER_YEAR = 365.25
-_FOLLOW_SECONDS = 5.0
-Cost = Annotated[float, Field(ge=0, le=1e10, description="USD in the last 12 months")]
-Count = Annotated[int, Field(ge=0, le=100_000, description="number in the last 12 months")]
+Cost = Annotated[float, Field(ge=0, le=MOST_COST, description="USD in the last 12 months")]
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT, description="number in the last 12 months")]
 Rating = Annotated[int, Field(ge=1, le=5, description="1 excellent to 5 poor")]
 
 
@@ -55,12 +53,12 @@ class ScoreRequest(BaseModel):
     birth_date: dt.date
     sex: Literal["female", "male"]
     as_of: AwareDatetime | None = Field(default=None, description="when this was so; now where it is left out")
-    care: dict[Literal["inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"], Utilisation] = (
-        Field(default={}, description="care of the last 12 months by service category; one left out had none")
+    care: dict[Literal[SERVICES], Utilisation] = Field(
+        default={}, description="care of the last 12 months by service category; one left out had none"
     )
     other_cost: Cost = 0.0
     diagnoses: list[str] = Field(
-        default=[], max_length=200, description="ICD-10-CM codes on claims of this year and the last"
+        default=[], max_length=MOST_DIAGNOSES, description="ICD-10-CM codes on claims of this year and the last"
     )
     conditions: list[str] = Field(default=[], description=f"of: {', '.join(CONDITIONS)}")
     general_health: Rating | None = None
@@ -68,7 +66,7 @@ class ScoreRequest(BaseModel):
     wearables: dict[str, WearableMonth] = Field(default={}, description="30 days by metric")
     vitals: dict[str, float] = Field(default={}, description="vital signs of the last 24 hours by metric, in its unit")
     labs: dict[str, float] = Field(default={}, description="latest results of two years by test, in its unit")
-    observed_days: Annotated[int, Field(ge=0, le=50_000)] = Field(
+    observed_days: Annotated[int, Field(ge=0, le=MOST_OBSERVED)] = Field(
         default=365, description="days for which the person's care has been known; fewer than 365 widen the interval"
     )
 
@@ -84,7 +82,7 @@ class ScoreRequest(BaseModel):
     @classmethod
     def _codes(cls, value: list[str]) -> list[str]:
         for code in value:
-            if not _ICD10.fullmatch(code):
+            if not DIAGNOSIS.fullmatch(code):
                 raise ValueError(f"{code!r} is not an ICD-10-CM code")
         return value
 
@@ -115,36 +113,16 @@ class ScoreRequest(BaseModel):
     def _born(self) -> "ScoreRequest":
         if self.as_of is None:
             self.as_of = dt.datetime.now(dt.UTC)
-        if self.as_of > dt.datetime.now(dt.UTC) + dt.timedelta(minutes=10):
+        if self.as_of > dt.datetime.now(dt.UTC) + FUTURE:
             raise ValueError(f"as_of is {self.as_of.isoformat()}: lies in the future")
-        if not dt.date(1880, 1, 1) <= self.birth_date <= self.as_of.date():
+        if not FIRST_BIRTH <= self.birth_date <= self.as_of.date():
             raise ValueError(f"birth_date is {self.birth_date.isoformat()}: must lie between 1880 and as_of")
         return self
 
     def record(self) -> HealthRecord:
         """The record in the engine's terms."""
         assert self.as_of is not None
-        age = (self.as_of.date() - self.birth_date).days // _DAYS_PER_YEAR
-        features: dict[str, float] = {"age": age, "male": float(self.sex == "male")}
-        care: dict[str, Utilisation] = {**self.care}
-        for category in ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"):
-            use = care.get(category, Utilisation())
-            features[f"cost_{category}"], features[f"n_{category}"] = use.cost, use.count
-        features["cost_total"] = self.other_cost + sum(use.cost for use in self.care.values())
-        features |= {code: float(code in self.conditions) for code in CONDITIONS}
-        for name in ("general_health", "mental_health"):
-            if getattr(self, name) is not None:
-                features[name] = getattr(self, name)
-        return HealthRecord(
-            int(self.as_of.timestamp() * _US),
-            features,
-            {code: month.mean for code, month in self.wearables.items()},
-            {code: month.days for code, month in self.wearables.items()},
-            self.vitals,
-            self.diagnoses,
-            self.labs,
-            self.observed_days,
-        )
+        return record_of(self, self.as_of)
 
 
 class PredictedCost(BaseModel):
@@ -190,46 +168,12 @@ class ScoreResponse(BaseModel):
     age_seconds: float = Field(description="time since the score was stored; 0 where it is live")
 
 
-@serve.deployment(
-    name="Scorer",
-    num_replicas=1,
-    ray_actor_options={"num_cpus": 0.5},
-    max_ongoing_requests=32,
-    graceful_shutdown_wait_loop_s=0.2,
-)
-class Scorer:
-    """The models, away from the HTTP workers. Follows a change of champion within `_FOLLOW_SECONDS`."""
-
-    def __init__(self, rules: ScoringRules, models: Path, postgres_url: str) -> None:
-        self._store = ModelStore(postgres_url, pool_size=1)
-        self._models = str(self._store.champions())
-        self._asked = time.monotonic()
-        self._scorers = Scorers(rules, ModelSet.parse(self._models), models)
-        self._log = get_logger(deployment="Scorer")
-
-    def score(self, record: HealthRecord) -> dict[str, Any]:
-        """The score of one record as plain values."""
-        if time.monotonic() - self._asked > _FOLLOW_SECONDS:
-            self._follow()
-        plain: dict[str, Any] = msgspec.to_builtins(score_record(self._scorers(self._models), record))
-        return plain
-
-    def _follow(self) -> None:
-        """Takes up the champions of the database; those it has go on where it cannot."""
-        try:
-            models = str(self._store.champions())
-            self._scorers(models)
-            self._models = models
-        except (StorageError, ModelError) as error:
-            self._log.warning("champions not followed", models=self._models, error=str(error))
-        self._asked = time.monotonic()
-
-
 def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreResponse:
     """The response for a row of the score history or a scored record."""
-    names = ("score", "category", "news2", "risk_factors", "components", "model_version")
+    names = ("score", "category", "news2", "components", "model_version")
     return ScoreResponse(
         **{name: row[name] for name in names},
+        risk_factors=msgspec.to_builtins(row["risk_factors"]),
         predicted_annual_cost=None
         if row["predicted_cost"] is None
         else PredictedCost(mean=row["predicted_cost"], lower_90=row["cost_lower_90"], upper_90=row["cost_upper_90"]),
@@ -238,14 +182,14 @@ def response(row: dict[str, Any], titles: dict[str, str], **more: Any) -> ScoreR
     )
 
 
-def router(scorer: DeploymentHandle, titles: dict[str, str]) -> APIRouter:
-    """The endpoint, given the models' handle and the titles of the interventions by code."""
+def router(scores: Scores, titles: dict[str, str]) -> APIRouter:
+    """The endpoint, given what scores and the titles of the interventions by code."""
     routes = APIRouter(prefix="/v1", tags=["scores"], responses=PROBLEM_RESPONSES)
 
     @routes.post("/scores")
     async def score_a_record(request: ScoreRequest) -> ScoreResponse:
         """Scores a record the caller supplies; nothing is stored."""
-        row = await scorer.score.remote(request.record())
+        row = plain(await scores.score(request.record()))
         return response(row, titles, as_of=request.as_of, answered_by="request", age_seconds=0.0)
 
     return routes

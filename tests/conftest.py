@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.kafka", "tests.stack")
+pytest_plugins = ("tests.kafka", "tests.service", "tests.stack")
 
 # machines are shared and the first call compiles a kernel: a slow example is no failure
 settings.register_profile("vitanexus", deadline=None)

@@ -27,7 +27,7 @@ _FETCH_SECONDS = 300
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _JAVA = 17
-_MESSAGE_BYTES = 16 << 20
+_MESSAGE_BYTES = 32 << 20
 
 
 class KafkaBroker:
@@ -44,7 +44,9 @@ class KafkaBroker:
         folder.mkdir(parents=True, exist_ok=True)
         self._properties = folder / "server.properties"
         self._properties.write_text(self._settings())
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        drawn = uuid.uuid4().bytes
+        drawn = bytes([drawn[0] & 127]) + drawn[1:]  # an id that begins with - is taken for an option
+        cluster = base64.urlsafe_b64encode(drawn).decode().rstrip("=")
         command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 

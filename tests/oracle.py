@@ -7,7 +7,7 @@ what streams, keeps state or commits.
 import datetime as dt
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from engine.scoring.health_score import HealthScorer, ScoreInputs, category_name
 from engine.scoring.measures import MEASURE_OF_TEST
 from engine.scoring.physiology import MEASURES
 from engine.scoring.steps_forecast import SERIES, DailySeries
+from engine.scoring.told import score_columns, told_row
 
 EPOCH = dt.date(1970, 1, 1)
 DAY_US = 86_400_000_000
@@ -68,6 +69,7 @@ class Counts:
     applied: int = 0
     duplicates: int = 0
     dead_letters: int = 0
+    pending: int = 0
 
 
 @dataclass
@@ -135,24 +137,32 @@ class Expected:
     def total(self) -> Counts:
         """All places together."""
         every = list(self.counts.values())
-        return Counts(*(sum(getattr(c, name) for c in every) for name in ("applied", "duplicates", "dead_letters")))
+        return Counts(*(sum(getattr(c, name) for c in every) for name in vars(Counts())))
 
 
-def recompute(log: Iterable[LogRecord]) -> Expected:
-    """Replays a log: enrolments first, as they were produced first, then topic by topic, partition by partition.
+def recompute(log: Sequence[LogRecord], pending_ms: int = 86_400_000) -> Expected:
+    """Replays a log: enrolments first, since events wait for them, then topic by topic, partition by partition.
 
+    An event whose member is never enrolled is pending until its partition has a record later by `pending_ms`; the log
+    must not enrol a member as late as that.
     (source, event_id) is a duplicate where the partition has seen it, and for all but readings where anybody has; so
     the log must not name one event of the other kinds in two partitions, where the winner is a matter of time.
     """
     expected = Expected()
     order = list(KIND_OF_TOPIC)
     seen: set[tuple[int, str, str]] = set()
+    latest: dict[int, int] = {}
+    for record in log:
+        latest[record.partition] = max(record.taken_ms, latest.get(record.partition, 0))
     for record in sorted(log, key=lambda r: (order.index(r.topic), r.partition, r.offset)):
         counts = expected.counts[record.topic, record.partition]
         kind = KIND_OF_TOPIC[record.topic]
         event, reason = judge(kind, record)
         if event is not None and kind is not SCORING_COMMAND:
             reason = _misplaced(kind, event, record, expected.members)
+        if reason == "unknown_member" and record.taken_ms > latest[record.partition] - pending_ms:
+            counts.pending += 1
+            continue
         if reason:
             counts.dead_letters += 1
             expected.dead[record.topic, record.partition, record.offset] = reason
@@ -185,6 +195,8 @@ def judge(kind: EventKind, record: LogRecord) -> tuple[dict[str, Any] | None, st
         event = json.loads(payload)
     except (ValueError, UnicodeDecodeError):
         return None, "malformed_json"
+    except RecursionError:  # what is nested so deep is no flat object
+        return None, "wrong_type"
     if not isinstance(event, dict):
         return None, "wrong_type"
     columns = {column.name: column for column in kind.schema}
@@ -400,7 +412,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         np.array([as_of]),
     )
     made = scorer.score(inputs)
-    factors, interventions = scorer.explain(inputs, made)
+    row = told_row(score_columns(scorer, inputs, made), 0)
     news2 = int(made.news2[0])
     return Score(
         as_of,
@@ -408,7 +420,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         category_name(int(made.category[0])),
         tuple(_known(value) for value in made.cost[0].tolist()),
         news2 if news2 >= 0 else None,
-        made.components[0],
-        [factor.code for factor in factors[0]],
-        interventions[0],
+        row["components"],
+        [factor.code for factor in row["risk_factors"]],
+        row["interventions"],
     )

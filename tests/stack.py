@@ -1,5 +1,7 @@
-"""Fixtures of the parts a shard needs: PostgreSQL with an empty database, a PostgreSQL to be crashed, the scorer."""
+"""Fixtures of the parts beside: PostgreSQL with an empty database, one to be crashed, Redis, the scorer."""
 
+import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -9,10 +11,12 @@ import psycopg
 import pytest
 
 from cluster.stack import postgres
+from cluster.stack.process import accepts, free_port
 from engine.learning.registry import load_models
 from engine.scoring.health_score import HealthScorer
 from engine.settings import load_rules
 from engine.storage.migrate import migrate
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +60,23 @@ def own_postgres(server_folder: Path) -> Iterator[tuple[postgres.EmbeddedPostgre
     finally:
         for process in processes:
             postgres.stop(process)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the module's own, which keeps nothing on disk."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: accepts(port), "redis-server to start", 20)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cluster.commands.stack import DEFAULT
-from cluster.stack import ray_environment
+from cluster.stack import ray_environment, serving_environment
 from cluster.stack.orphans import down
 
 _JOB = "cluster.demo"
@@ -38,6 +38,7 @@ def demo(
     down(directory)
     shutil.rmtree(directory, ignore_errors=True)
     ray_environment.prepare(directory)
+    serving_environment.prepare(directory)
     from cluster.bootstrap import stack
     from cluster.memory import PeakMemory
     from engine.settings import load_settings
@@ -56,7 +57,8 @@ def demo(
     verdict = "[green]check holds[/green]" if outcome.holds else "[red]CHECK FAILS[/red]"
     _console.print(
         f"{verdict}: {outcome.produced:,} produced = {outcome.applied:,} applied + {outcome.duplicates:,} duplicates + "
-        f"{outcome.dead_letters:,} dead letters; {outcome.scored:,} of {outcome.members:,} members scored"
+        f"{outcome.dead_letters:,} dead letters + {outcome.pending:,} held for members not enrolled; "
+        f"{outcome.scored:,} of {outcome.members:,} members scored"
     )
     if not outcome.holds:
         raise typer.Exit(1)

@@ -165,5 +165,5 @@ def execute(
     database = connect(directory, "postgres").postgres
     runs = Runs(database, pool_size=1)
     with ray_session(0, os.environ.get("RAY_ADDRESS", "auto")) as workers:
-        show(stored.execute(runs, run, runner(workers), database, out, typer.echo))
+        show(stored.execute(runs, run, runner(workers, growing=True), database, out, typer.echo))
     runs.close()

@@ -26,6 +26,6 @@ def ray_session(workers: int, address: str) -> Iterator[int]:
         local = {} if address else {"num_cpus": workers + 1, "include_dashboard": False}
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         try:
-            yield workers or int(ray.cluster_resources().get("CPU", 1))
+            yield workers or max(int(ray.cluster_resources().get("CPU", 0)), 1)
         finally:
             ray.shutdown()

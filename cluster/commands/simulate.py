@@ -49,7 +49,7 @@ def simulate(
     with ray_session(workers, address) as held, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("batches", total=None)
         kept = job.Checkpointed(
-            runner(held),
+            runner(held, growing=bool(address) and not workers),
             out / "checkpoint",
             document,
             lambda done, of: progress.update(task, completed=done, total=of),
@@ -86,15 +86,19 @@ def _check(spec: "Scenario", inputs: Any) -> None:
         typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
 
 
-def runner(workers: int) -> "Runner":
-    """Runs batches on Ray workers, or without any in this process on all cores."""
+def runner(workers: int, growing: bool = False) -> "Runner":
+    """Runs batches on Ray workers, or without any in this process on all cores.
+
+    On a cluster that grows, `workers` is what it has now; batches that wait ask for more (configs/autoscaling.toml).
+    """
     if not workers:
         from simulations.reserve import here
 
         return here(len(os.sched_getaffinity(0)))
-    from actors.simulation import RayRunner
+    from actors.simulation import RayRunner, Workers
+    from engine.settings import load_simulation_scaling
 
-    return RayRunner(workers)
+    return RayRunner(Workers(workers, *(load_simulation_scaling() if growing else ())))
 
 
 def _store(outcome: "Outcome", document: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`vitanexus up`, `status`, `down`, `migrate`: the local stack."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.stack import ray_environment
+from cluster.stack import ray_environment, serving_environment
 from cluster.stack.state import StateDir, describe, processes
 
 Directory = Annotated[Path, typer.Option("--dir", help="state directory of the stack", envvar="VITANEXUS_STATE_DIR")]
@@ -45,10 +46,13 @@ def up(
         state = wait_until_ready(directory, child.pid, _DETACHED_SECONDS)
         typer.echo(describe(state))
         return
-    from cluster.bootstrap import stack
     from engine.settings import load_settings
 
-    local = stack(directory, load_settings(), lambda text: _console.print(f"[dim]{text} ...[/dim]"))
+    settings = load_settings()
+    serving_environment.prepare(directory, settings.http.tls_certificate, settings.http.tls_key)
+    from cluster.bootstrap import stack
+
+    local = stack(directory, settings, lambda text: _console.print(f"[dim]{text} ...[/dim]"))
     try:
         with local as endpoints:
             typer.echo(describe(StateDir(directory).read()))
@@ -58,18 +62,32 @@ def up(
         typer.echo("stopped")
 
 
-def status(directory: Directory = DEFAULT) -> None:
-    """Show what of the stack runs, and where. Exit code 3 when nothing runs or a part is dead."""
+def status(
+    directory: Directory = DEFAULT,
+    watch: Annotated[bool, typer.Option("--watch", help="go on until Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document, after a second to measure rates")] = False,
+    every: Annotated[float, typer.Option(min=1, help="seconds between two readings, with --watch")] = 2.0,
+) -> None:
+    """Show what runs and how it does: parts, shards, serving, simulations, models.
+
+    Exit code 3 when nothing runs or a part is dead. Of a cluster it is run in the head's pod.
+    """
     state = StateDir(directory).read()
-    if state is None:
+    if state is None and "RAY_CLUSTER_NAME" not in os.environ:
         typer.echo(f"nothing runs in {directory}")
         raise typer.Exit(3)
-    typer.echo(describe(state))
-    if not all(part.process() for part in processes(state)):
-        typer.echo("a part is dead: `vitanexus down` clears up")
+    dead = state is not None and not all(part.process() for part in processes(state))
+    if state is not None and not as_json:
+        typer.echo(describe(state))
+    if dead:
+        typer.echo("a part is dead: `vitanexus down` clears up", err=as_json)
         raise typer.Exit(3)
-    if not state.ready:
-        typer.echo("still starting")
+    if state is not None and not state.ready:
+        typer.echo("still starting", err=as_json)
+        return
+    from cluster.observability import live
+
+    live.show(live.source(state), watch, as_json, every)
 
 
 def down(directory: Directory = DEFAULT) -> None:

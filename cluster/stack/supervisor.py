@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from cluster.stack import broker, local_ray, postgres
+from cluster.stack import broker, local_ray, postgres, serving_environment
 from cluster.stack.orphans import EMBEDDED, end_orphans, end_part
 from cluster.stack.process import Recorded, tail
 from cluster.stack.state import Endpoints, StackState, StateDir
@@ -29,7 +29,7 @@ class Stack:
     A part whose URL the settings name is used where it is and neither started nor stopped. `deploy` starts what runs on
     Ray, `undeploy` takes it down. `modules` are imported while Ray starts, which mostly waits for its own processes.
     Without `jobs` a local Ray has no dashboard, which takes Ray Jobs, 0.2 GB and 3 seconds to start.
-    SIGTERM becomes KeyboardInterrupt, so that both ways out are one.
+    SIGTERM and SIGINT become KeyboardInterrupt, so that both ways out are one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Stack:
         self._directory.lock()
         try:
             end_orphans(self._directory.read())
-            signal.signal(signal.SIGTERM, _interrupt)
+            _take_signals()
             return self._start()
         except BaseException:
             self._stop()
@@ -89,6 +89,7 @@ class Stack:
             imported = pool.submit(lambda: [import_module(name) for name in self._modules])
             others = [part.pid for part in self._started]
             running = local_ray.start(settings.ray, self._jobs, others)
+            _take_signals()  # Ray has put a handler before ours that ends the process 3 s later, stopped or not
             self._started += running.processes
             imported.result()
         endpoints = replace(endpoints, ray=running.address, jobs=running.jobs)
@@ -115,7 +116,9 @@ class Stack:
         return bootstrap
 
     def _stop(self) -> None:
+        signal.alarm(0)  # Ray's, where the signal came while it started
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._say("stopping")
         try:
             if self._deployed:
@@ -124,8 +127,14 @@ class Stack:
             local_ray.stop([part.pid for part in self._started if part.name in EMBEDDED])
             for part in self._started:
                 end_part(part)
+            serving_environment.clear(self._directory.path)
             self._directory.clear()
             self._directory.unlock()
+
+
+def _take_signals() -> None:
+    for sign in (signal.SIGTERM, signal.SIGINT):  # a shell's background job inherits SIGINT ignored
+        signal.signal(sign, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ _LOW, _HIGH = np.uint64(0x56697461), np.uint64(0x4E657875)  # any key will do; a
 _FIRST_SLOTS = 1024
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def digest_of(data: NDArray[np.uint8], source: int, source_length: int, event: int, event_length: int) -> np.uint64:
     """64-bit digest of an event's name, two ranges of `data`, never 0: its id under a key made from its source."""
     key = siphash(data, source, source_length, _LOW, _HIGH)
@@ -32,7 +32,7 @@ def digest(source: str, event_id: str) -> int:
     return int(digest_of(data, 0, len(first), len(first), len(second)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find(table: NDArray[np.uint64], value: np.uint64) -> np.int64:
     """Slot of `value`, or ~slot of the free slot where it belongs; linear probing, table size a power of two."""
     mask = len(table) - 1
@@ -44,7 +44,7 @@ def _find(table: NDArray[np.uint64], value: np.uint64) -> np.int64:
     return ~slot
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _insert_all(table: NDArray[np.uint64], values: NDArray[np.uint64]) -> int:
     """Puts the values into the table; returns how many were new."""
     new = 0
@@ -56,7 +56,7 @@ def _insert_all(table: NDArray[np.uint64], values: NDArray[np.uint64]) -> int:
     return new
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _claim(
     young: NDArray[np.uint64], old: NDArray[np.uint64], values: NDArray[np.uint64], seen: NDArray[np.bool_]
 ) -> int:
@@ -104,6 +104,10 @@ class DuplicateWindow:
             table = np.zeros(slots, np.uint64)
             _insert_all(table, self._young[self._young != 0])
             self._young = table
+
+    def nbytes(self) -> int:
+        """Bytes of both tables."""
+        return self._young.nbytes + self._old.nbytes
 
     def dump(self) -> dict[str, NDArray[np.uint64]]:
         """The digests of both generations, sorted: equal windows dump equal bytes."""

@@ -31,6 +31,8 @@ CONDITIONS: tuple[str, ...] = (
 """The priority conditions of the Medical Expenditure Panel Survey, in the order of its questionnaire."""
 
 REGIONS: tuple[str, ...] = ("northeast", "midwest", "south", "west")
+DEFAULT_TENANT = "default"
+"""The tenant of members whose enrolment names none, and of tokens that name none."""
 LINES_OF_BUSINESS: tuple[str, ...] = ("individual", "small_group", "large_group", "medicare_advantage", "self_funded")
 ENVELOPE: tuple[Column, ...] = (
     whole("v", "Version of the event's schema", sql="smallint", low=SCHEMA_VERSION, high=SCHEMA_VERSION),
@@ -158,6 +160,9 @@ ENROLLMENT = EventKind(
         text("policy_id", "Policy"),
         text("cohort_id", "Rating cohort of the policy"),
         day("effective_date", "First day the change holds"),
+        text(
+            "tenant_id", f"Tenant whose applications see the member; `{DEFAULT_TENANT}` where left out", nullable=True
+        ),
     ),
 )
 EVENT_KINDS: tuple[EventKind, ...] = (ENROLLMENT, CLAIM, PHARMACY, LAB, SELF_REPORT, READING)

@@ -11,12 +11,12 @@ _A, _B, _C, _D = (
 )
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _rotated(word: Any, bits: int) -> Any:
     return uint64((word << uint64(bits)) | (word >> uint64(64 - bits)))
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _round(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, Any, Any, Any]:
     a = uint64(a + b)
     c = uint64(c + d)
@@ -31,7 +31,7 @@ def _round(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, Any, Any, Any]:
     return a, b, c, d
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def siphash(data: NDArray[np.uint8], start: int, length: int, low: np.uint64, high: np.uint64) -> Any:
     """The 64-bit hash of data[start : start + length] under the key of two words."""
     a, b, c, d = low ^ _A, high ^ _B, low ^ _C, high ^ _D

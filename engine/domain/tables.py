@@ -1,6 +1,6 @@
 """Every table of the database as a record table: DDL, COPY writers, queries and docs derive from these."""
 
-from engine.domain.events import EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
+from engine.domain.events import DEFAULT_TENANT, EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
 from engine.domain.records import (
     Column,
     Record,
@@ -10,13 +10,21 @@ from engine.domain.records import (
     flag,
     instant,
     real,
+    reals,
     text,
     texts,
     whole,
 )
 
 MODEL_STAGES = ("candidate", "champion", "retired")
+SHARD_STATES = ("joining", "active", "drained", "leaving")
 RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+AUDIT_OUTCOMES = ("allowed", "denied")
+
+
+def tenant(doc: str) -> Column:
+    """The tenant a row belongs to."""
+    return text("tenant_id", doc, default=f"'{DEFAULT_TENANT}'")
 
 
 def amount(name: str, doc: str) -> Column:
@@ -38,6 +46,7 @@ MEMBERS = Record(
         flag("active", "False from the termination of the policy"),
         day("effective_date", "First day the latest change holds"),
         whole("partition", "Partition that owns the member", sql="smallint"),
+        tenant("Tenant whose applications see the member"),
         instant("updated_at", "When the row was written", default="now()"),
     ),
     key=("member_id",),
@@ -74,7 +83,10 @@ SCORES = Record(
         real("cost_upper_90", "Upper end of the 90 % prediction interval", unit="USD", nullable=True),
         whole("news2", "NEWS2 aggregate of the vital signs of the last 24 h", sql="smallint", nullable=True),
         texts("components", "Component models that took part"),
-        document("risk_factors", "Ranked risk factors with direction and size in dollars a year"),
+        texts("risk_factors", "Codes of the ranked risk factors, the largest first"),
+        reals("factor_dollars", "Dollars a year that each factor adds to the average person's cost; null of NEWS2"),
+        reals("factor_values", "The member's own value of each factor; null where it is not known"),
+        texts("hccs", "CMS-HCCs that the clinical risk is made of"),
         texts("interventions", "Recommended interventions of the catalogue, most valuable first"),
         text("model_version", "Version of the models and rules"),
         whole("partition", "Partition of the member", sql="smallint"),
@@ -95,10 +107,39 @@ PARTITION_LEASES = Record(
     ),
     key=("partition",),
 )
+PARTITION_ASSIGNMENTS = Record(
+    "partition_assignments",
+    "Where each partition belongs: the shard gives up and takes until the leases are the same.",
+    (
+        whole("partition", "Partition", sql="smallint"),
+        text("shard", "Name of the shard"),
+        instant("since", "When it was assigned", default="now()"),
+    ),
+    key=("partition",),
+)
+SHARDS = Record(
+    "shards",
+    "The shards that are wanted, and what each said of itself last. A process that finds another token here is fenced.",
+    (
+        text("shard", "Name of the shard"),
+        text(
+            "state",
+            "joining: takes its share once it is alive; active; drained: runs without partitions; leaving: ends",
+            choices=SHARD_STATES,
+        ),
+        text("token", "Random token of the process that entered last", nullable=True),
+        instant("entered_at", "When that process entered", nullable=True),
+        instant("seen_at", "When it was heard of last", nullable=True),
+        whole("held", "Partitions it has recovered and reads", sql="smallint", default="0"),
+        whole("members", "Members of those", default="0"),
+        whole("behind", "Records in the log behind its last batches", default="0"),
+    ),
+    key=("shard",),
+)
 PARTITION_OFFSETS = Record(
     "partition_offsets",
     "Where each topic partition stands, and what became of its events: next_offset - first_offset = "
-    "applied + duplicates + dead_letters + gaps.",
+    "applied + duplicates + dead_letters + gaps + pending.",
     (
         text("topic", "Topic"),
         whole("partition", "Partition", sql="smallint"),
@@ -108,6 +149,7 @@ PARTITION_OFFSETS = Record(
         whole("duplicates", "Events already applied before"),
         whole("dead_letters", "Events refused with a reason"),
         whole("gaps", "Offsets that hold no event: control records and compacted ones"),
+        whole("pending", "Events held for a member who is not enrolled yet"),
         text("cluster_id", "Cluster the offsets belong to"),
         text("topic_id", "Topic id the offsets belong to"),
         instant("updated_at", "When the row was written", default="now()"),
@@ -121,6 +163,12 @@ PARTITION_COMMITS = Record(
         whole("partition", "Partition", sql="smallint"),
         whole("seq", "Number of the commit"),
         document("offsets", "Next offset of each topic after the commit"),
+        whole(
+            "expired_ms",
+            "Pending events whose record is as old became dead letters; none where nothing was pending",
+            unit="ms since 1970",
+            nullable=True,
+        ),
     ),
     key=("partition", "seq"),
 )
@@ -164,7 +212,7 @@ OUTBOX = Record(
         Column("id", "i8", "bigint", "Order of publication", default="identity"),
         text("topic", "Topic to publish to"),
         text("message_key", "Kafka key"),
-        document("payload", "The message"),
+        blob("payload", "The message as JSON; of scores.updated a whole batch's, packed as columns"),
         instant("created_at", "When the row was written", default="clock_timestamp()"),
     ),
     key=("id",),
@@ -174,6 +222,7 @@ SIMULATION_RUNS = Record(
     "One row a simulation job.",
     (
         text("run_id", "Identifier of the run"),
+        tenant("Tenant whose applications see the run"),
         text("kind", "What was simulated, such as reserve or ibnr"),
         document("spec", "The frozen specification"),
         whole("seed", "Seed of the counter-based generator"),
@@ -209,6 +258,7 @@ PREMIUM_RECOMMENDATIONS = Record(
     "Filing recommendations for cohorts, with every factor that made them.",
     (
         text("recommendation_id", "Identifier of the recommendation"),
+        tenant("Tenant whose applications see the recommendation"),
         text("cohort_id", "Cohort it is for"),
         text("line_of_business", "Market", choices=LINES_OF_BUSINESS),
         day("effective_date", "First day the premium would hold"),
@@ -249,6 +299,57 @@ MODEL_PROMOTIONS = Record(
     ),
     key=("promotion",),
 )
+AUDIT_EVENTS = Record(
+    "audit_events",
+    "Who looked at which member's health data, when and why: one row a read, and one a read that was denied.",
+    (
+        text("event_id", "Identifier of the event, so that writing it twice leaves one row"),
+        instant("occurred_at", "When the data were asked for"),
+        text("actor", "User or service the token speaks for (sub)"),
+        text("client", "Application that asked (client_id)"),
+        text("tenant_id", "Tenant of the caller"),
+        text("action", "What was done, such as read"),
+        text("resource", "What was looked at, such as member.score"),
+        text("member_id", "Member the data are of; null for a record the caller supplied", nullable=True),
+        text("purpose", "Why, as the token or the request says"),
+        text("outcome", "Whether the data were given", choices=AUDIT_OUTCOMES),
+        text("request_id", "Request it was part of"),
+        instant("recorded_at", "When the row was written", default="now()"),
+    ),
+    key=("occurred_at", "event_id"),
+    time="occurred_at",
+    indexes=(("member_id", "occurred_at"), ("actor", "occurred_at")),
+)
+DENIED_TOKENS = Record(
+    "denied_tokens",
+    "Access tokens that were revoked before they expired.",
+    (
+        text("token_id", "Identifier of the token (jti)"),
+        text("reason", "Why it was revoked"),
+        instant("expires_at", "When the token expires and the row may go"),
+        instant("denied_at", "When the row was written", default="now()"),
+    ),
+    key=("token_id",),
+)
+IDEMPOTENCY_KEYS = Record(
+    "idempotency_keys",
+    "Writes that carried an Idempotency-Key, with the answer that a repeat is given.",
+    (
+        text("tenant_id", "Tenant of the caller"),
+        text("subject", "Caller"),
+        text("idempotency_key", "The key"),
+        text("path", "Path it was sent to"),
+        blob("request_digest", "SHA-256 of the request's body"),
+        whole(
+            "status", "Status of the answer; null while the first request is under way", sql="smallint", nullable=True
+        ),
+        document("headers", "Headers of the answer that a repeat needs", nullable=True),
+        blob("body", "Body of the answer", nullable=True),
+        instant("begun_at", "When the first request began", default="clock_timestamp()"),
+    ),
+    key=("tenant_id", "subject", "idempotency_key"),
+    indexes=(("begun_at",),),
+)
 TABLES: tuple[Record, ...] = (
     MEMBERS,
     POLICIES,
@@ -256,6 +357,8 @@ TABLES: tuple[Record, ...] = (
     *(kind.stored for kind in EVENT_KINDS),
     SCORES,
     PARTITION_LEASES,
+    PARTITION_ASSIGNMENTS,
+    SHARDS,
     PARTITION_OFFSETS,
     PARTITION_COMMITS,
     MEMBER_STATE,
@@ -266,5 +369,8 @@ TABLES: tuple[Record, ...] = (
     PREMIUM_RECOMMENDATIONS,
     MODEL_REGISTRY,
     MODEL_PROMOTIONS,
+    AUDIT_EVENTS,
+    DENIED_TOKENS,
+    IDEMPOTENCY_KEYS,
 )
 TABLE: dict[str, Record] = {record.name: record for record in TABLES}

@@ -27,11 +27,15 @@ _BOUNDS = {
 
 
 class PremiumError(VitaNexusError):
-    """The recommendation was refused. Correct the named field, or rate the cohort together with others."""
+    """The recommendation was refused. Correct the named field, or rate the cohort together with others.
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
+    `citation` is the law that forbids it, "" where none does.
+    """
+
+    def __init__(self, field: str, message: str, citation: str = "") -> None:
+        super().__init__(f"{message} ({citation})" if citation else message)
         self.field = field
+        self.citation = citation
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class CohortExperience:
             raise PremiumError(
                 "members",
                 f"cohort {self.cohort_id!r} has {self.members} members: a recommendation needs at least "
-                f"{MINIMUM_COHORT}, for a premium may not follow the health of one member (45 CFR 146.121, 147.102)",
+                f"{MINIMUM_COHORT}, for a premium may not follow the health of one member",
+                "45 CFR 146.121, 147.102",
             )
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)

@@ -70,7 +70,11 @@ def age_sex_group(features: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(age + male * (len(AGE_EDGES) + 1), np.int64)
 
 
-def recalibrated(mean: NDArray[np.float64], costs: Sequence[float], factors: Sequence[float]) -> NDArray[np.float64]:
+def recalibrated(
+    mean: NDArray[np.float64],
+    costs: Sequence[float] | NDArray[np.float64],
+    factors: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.float64]:
     """Mean costs [n] times the factors of the curve there; beyond its ends the factor of the end."""
     return np.asarray(mean * np.interp(np.log(mean), np.log(costs), factors))
 
@@ -92,16 +96,20 @@ class BaseRiskModel:
                     f"trees give {len(trees.intercept)} of {trees.features}"
                 )
         self._explained = mean.explained()
+        self._edges, self._lower = np.array(calibration.band_edges), np.array(calibration.lower_offsets)
+        self._upper, self._reference = np.array(calibration.upper_offsets), np.array(calibration.reference_costs)
+        self._percentiles = np.linspace(0.0, 1.0, len(self._reference))
+        self._curve = np.array(calibration.curve_costs), np.array(calibration.curve_factors)
 
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
         """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
         mean = self._recalibrated(self._mean.margins(features)[:, 0].astype(np.float64) * self.calibration.scale)
         quantiles = self._quantiles.margins(features).astype(np.float64)
         group = age_sex_group(features)
-        band = bands_of(mean, group, np.array(self.calibration.band_edges))
-        lower = quantiles[:, 0] - np.array(self.calibration.lower_offsets)[group, band]
-        upper = quantiles[:, 1] + np.array(self.calibration.upper_offsets)[group, band]
-        return CostPrediction(mean, np.clip(lower, 0.0, mean), np.maximum(upper, mean))
+        band = bands_of(mean, group, self._edges)
+        lower = quantiles[:, 0] - self._lower[group, band]
+        upper = quantiles[:, 1] + self._upper[group, band]
+        return CostPrediction(mean, np.minimum(np.maximum(lower, 0.0), mean), np.maximum(upper, mean))
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction.
@@ -115,9 +123,8 @@ class BaseRiskModel:
         return np.asarray(exact + size * added[:, None], np.float32)
 
     def _recalibrated(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        calibration = self.calibration
-        floored = np.maximum(mean, calibration.floor)
-        return np.maximum(recalibrated(floored, calibration.curve_costs, calibration.curve_factors), calibration.floor)
+        floor = self.calibration.floor
+        return np.maximum(recalibrated(np.maximum(mean, floor), *self._curve), floor)
 
     def bias(self) -> float:
         """The prediction in dollars for nobody in particular, to which the contributions add."""
@@ -125,8 +132,7 @@ class BaseRiskModel:
 
     def percentile(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the cost stands among the predicted costs of the reference population, 0 to 1."""
-        knots = np.array(self.calibration.reference_costs)
-        return np.interp(cost, knots, np.linspace(0.0, 1.0, len(knots)))
+        return np.interp(cost, self._reference, self._percentiles)
 
 
 def conformal_offset(scores: Sequence[float], level: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.metrics import METRIC_INDEX
-from engine.scoring.ensemble import ELASTICITY, Ensemble
+from engine.scoring.ensemble import ELASTICITY, Ensemble, clipped
 
 MINIMUM_DAYS = 7
 """A metric with fewer days of readings in the last 30 takes no part."""
@@ -18,6 +18,9 @@ BOUNDS = (0.85, 1.25)
 COMPONENTS: tuple[str, ...] = ("steps", "resting_heart_rate", "sleep_minutes")
 
 _REFERENCE_RESTING = 65.0
+_AT = np.array([METRIC_INDEX[code] for code in COMPONENTS])
+_LOG_BOUNDS = tuple(np.log(BOUNDS).tolist())
+_HOURS, _SLEEP = np.array([5.0, 7.0, 8.0, 9.0]), np.log([1.12, 1.0, 1.0, 1.30])
 
 
 def log_relative_costs(
@@ -28,17 +31,16 @@ def log_relative_costs(
     `month` are the 30-day features by member and metric, `days` the number of days with readings, `forecast` [members]
     the forecast steps a day, NaN without one.
     """
-    enough = days >= MINIMUM_DAYS
     steps = ensemble.steps_effect(np.where(np.isnan(forecast), month[:, METRIC_INDEX["steps"]], forecast))
     resting = ELASTICITY * np.log(1.09) * (month[:, METRIC_INDEX["resting_heart_rate"]] - _REFERENCE_RESTING) / 10.0
     hours = month[:, METRIC_INDEX["sleep_minutes"]] / 60.0
-    sleep = ELASTICITY * np.interp(hours, [5.0, 7.0, 8.0, 9.0], np.log([1.12, 1.0, 1.0, 1.30]))
-    effects = np.stack([steps, resting, sleep], axis=1)
-    taking_part = np.stack([enough[:, METRIC_INDEX[code]] for code in COMPONENTS], axis=1)
-    return np.where(taking_part, effects, np.nan)
+    sleep = ELASTICITY * np.interp(hours, _HOURS, _SLEEP)
+    effects = np.array([steps, resting, sleep]).T
+    return np.where(days[:, _AT] >= MINIMUM_DAYS, effects, np.nan)
 
 
 def together(effects: NDArray[np.float64]) -> NDArray[np.float64]:
     """The component's log relative cost [members]: the sum of its effects within BOUNDS, NaN without any."""
-    said = np.clip(np.nansum(effects, axis=1), *np.log(BOUNDS))
-    return np.where(np.isnan(effects).all(axis=1), np.nan, said)
+    silent = np.isnan(effects)
+    said = clipped(np.where(silent, 0.0, effects).sum(axis=1), *_LOG_BOUNDS)
+    return np.where(silent.all(axis=1), np.nan, said)

@@ -54,6 +54,11 @@ class Weights:
 CONTEXT = 6
 
 
+def clipped(values: Floats, low: float, high: float) -> Floats:
+    """Values within low .. high, NaN where NaN: np.clip, at a third of its price for a single row."""
+    return np.asarray(np.minimum(np.maximum(values, low), high))
+
+
 def context(age: Floats, male: Floats, base_cost: Floats) -> Floats:
     """What base risk knows, as columns [n, CONTEXT] of a hazard model: age, sex and the log of the predicted cost."""
     years = (age - 50.0) / 20.0
@@ -66,16 +71,18 @@ class Ensemble:
 
     def __init__(self, version: str, weights: Weights) -> None:
         self.version, self.weights = version, weights
+        self._expected = np.array(weights.expected)
+        self._steps = np.array(weights.steps), np.array(weights.steps_log_hazard)
 
     def physiology_effect(self, log_hazard: Floats, age: Floats, male: Floats, base_cost: Floats) -> Floats:
         """Log factor on cost [n] of the physiology model's log hazard; NaN where that is NaN."""
-        known = context(age, male, base_cost) * np.array(self.weights.expected)
+        known = context(age, male, base_cost) * self._expected
         beyond = log_hazard - known.sum(axis=1)
-        return np.asarray(np.clip(ELASTICITY * self.weights.physiology * beyond, *BOUNDS))
+        return np.asarray(clipped(ELASTICITY * self.weights.physiology * beyond, *BOUNDS))
 
     def steps_effect(self, steps: Floats) -> Floats:
         """Log factor on cost [n] of a mean of so many steps a day; NaN where that is NaN."""
-        return np.asarray(ELASTICITY * np.interp(steps, self.weights.steps, self.weights.steps_log_hazard))
+        return np.asarray(ELASTICITY * np.interp(steps, *self._steps))
 
     def combine(self, cost: Floats, effects: Floats, observed_days: Floats) -> tuple[Floats, Floats]:
         """Cost [n, 3] (mean, lower, upper; dollars) moved and widened, and the share [n] each effect was given.
@@ -91,7 +98,7 @@ class Ensemble:
         mean = said.sum(axis=1) / (count + 1)  # base risk's opinion is 0
         deviations = (np.where(speaks, effects - mean[:, None], 0.0) ** 2).sum(axis=1) + mean**2
         spread = np.sqrt(deviations / (count + 1))
-        hidden = self.weights.history_sd * (1.0 - np.clip(observed_days / FULL_HISTORY, 0.0, 1.0))
+        hidden = self.weights.history_sd * (1.0 - clipped(observed_days / FULL_HISTORY, 0.0, 1.0))
         room = np.exp(_Z * np.sqrt(spread**2 + hidden**2))
         out = cost * moved[:, None]
         out[:, 1] /= room

@@ -60,13 +60,13 @@ SUPPLIES: dict[str, Supply] = {
         "12 calendar months up to the as-of month",
         "claim.submitted, pharmacy.fill (allowed amount, else paid)",
         "no claim is 0; a short history widens the interval",
-        "cost_cents",
+        "monthly_costs",
     ),
     "utilisation": Supply(
         "12 calendar months up to the as-of month",
         "claim.submitted, pharmacy.fill (lines)",
         "no claim is 0; a short history widens the interval",
-        "claim_count",
+        "monthly_costs",
     ),
     "self_report": Supply("latest answer", "self.report", "not known (NaN)", "general_health, mental_health"),
     "condition": Supply(

@@ -6,7 +6,8 @@ a care team at the bedside raise it to the floor of the category they call for. 
 but age and sex there is no score: the state is INSUFFICIENT, and score and cost are NaN.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,19 @@ from engine.scoring import behavior, clinical, vitals
 from engine.scoring.base_risk import BaseRiskModel
 from engine.scoring.ensemble import Ensemble
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.interventions import Intervention, recommend
+from engine.scoring.interventions import Catalogue, Intervention
 from engine.scoring.physiology import PhysiologyModel
-from engine.scoring.risk_factors import RiskFactor, ranked
+from engine.scoring.risk_factors import Ranked, ranked
 from engine.scoring.steps_forecast import StepsForecaster
 
 CATEGORIES: tuple[str, ...] = ("Low", "Moderate", "High", "Critical")
 LOW, MODERATE, HIGH, CRITICAL = range(4)
 NO_SCORE = -1
-_COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
+COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
 INSUFFICIENT = "Insufficient data"
-_CARE = [i for i, feature in enumerate(BASE_FEATURES) if feature.group in ("cost", "utilisation")]
-_TOLD = [i for i, feature in enumerate(BASE_FEATURES) if feature.group in ("self_report", "condition")]
+_AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
+_SAID = np.array([i for i, feature in enumerate(BASE_FEATURES) if feature.group != "demographic"])
+_WORN = np.array([METRIC_INDEX[code] for code in behavior.COMPONENTS])
 
 
 def category_name(category: int) -> str:
@@ -99,10 +101,18 @@ class ScoreInputs:
     observed_days: NDArray[np.int64]
     as_of_us: NDArray[np.int64]
 
+    @classmethod
+    def joined(cls, parts: Sequence["ScoreInputs"]) -> "ScoreInputs":
+        """The members of all parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
 
 @dataclass(frozen=True, slots=True)
 class HealthScores:
-    """Scores by member. `cost` [n, 3]: mean, lower, upper in dollars; `category` indexes CATEGORIES or is NO_SCORE.
+    """Scores by member. `cost` [n, 3]: mean, lower, upper in dollars; `category` indexes CATEGORIES or is NO_SCORE;
+    `components` [n, COMPONENTS] says which took part.
 
     `effects` [n, behavior.COMPONENTS] and `physiology` [n] are log factors on cost as given, 0 where there is none;
     `clinical` carries its effect before it shares with the others, `share` [n] is what each is given.
@@ -116,7 +126,15 @@ class HealthScores:
     physiology: NDArray[np.float64]
     share: NDArray[np.float64]
     clinical: clinical.ClinicalRisk
-    components: list[list[str]]
+    components: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanations:
+    """By member: ranked risk factors, and interventions [n, MOST] as indices into the catalogue, -1 behind the last."""
+
+    factors: Ranked
+    interventions: NDArray[np.int64]
 
 
 class HealthScorer:
@@ -126,11 +144,13 @@ class HealthScorer:
         self.models = models
         self.base = models.base
         self.rules = rules
+        self.catalogue = Catalogue(rules.catalogue)
+        self._floors = np.array(rules.floors)
         self.version = f"{models.version}+rules-{rules.version}"
 
     def score(self, inputs: ScoreInputs) -> HealthScores:
         """Scores of all members at once."""
-        age, male = (inputs.features[:, FEATURE_INDEX[code]] for code in ("age", "male"))
+        age, male = inputs.features[:, _AGE], inputs.features[:, _MALE]
         ensemble = self.models.ensemble
         wearables = behavior.log_relative_costs(ensemble, inputs.month, inputs.days, inputs.forecast)
         disease = clinical.risk(inputs.ccs, age.astype(np.int16), (male == 0).astype(np.int8))
@@ -141,58 +161,57 @@ class HealthScorer:
             male.astype(np.float64),
             inputs.base_cost[:, 0],
         )
-        effects = np.column_stack([np.where(ill, disease.effect, np.nan), physiology, behavior.together(wearables)])
+        together = behavior.together(wearables)
+        effects = np.array([np.where(ill, disease.effect, np.nan), physiology, together]).T
+        silent = np.isnan(effects)
         cost, share = ensemble.combine(inputs.base_cost, effects, inputs.observed_days.astype(np.float64))
         aggregate, _ = vitals.news2(inputs.last_value, inputs.last_time, inputs.as_of_us)
         score, category = self._placed(cost[:, 0], aggregate)
-        told = (np.nan_to_num(inputs.features[:, _TOLD]) != 0).any(axis=1)
-        heard = told | (np.nan_to_num(inputs.features[:, _CARE]) != 0).any(axis=1) | ~np.isnan(effects).all(axis=1)
+        said = inputs.features[:, _SAID]
+        heard = ((said != 0) & (said == said)).any(axis=1) | ~silent.all(axis=1)
         unknown = ~heard & (aggregate < 0) & (inputs.observed_days < self.rules.minimum_days)
-        score[unknown], cost[unknown], category[unknown] = np.nan, np.nan, NO_SCORE
-        scale = _bounded(wearables)
-        speaks = np.column_stack([np.ones(len(age), bool), ~np.isnan(effects), aggregate >= 0])
-        components = [[name for name, said in zip(_COMPONENTS, row, strict=True) if said] for row in speaks.tolist()]
+        if unknown.any():
+            score[unknown], cost[unknown], category[unknown] = np.nan, np.nan, NO_SCORE
+        speaks = np.array([np.ones(len(age), bool), *~silent.T, aggregate >= 0]).T
         return HealthScores(
             score,
             category,
             cost,
             aggregate,
-            np.nan_to_num(wearables) * (scale * share)[:, None],
-            np.nan_to_num(physiology) * share,
+            known(wearables) * (_bounded(wearables, together) * share)[:, None],
+            known(physiology) * share,
             share,
             disease,
-            components,
+            speaks,
         )
 
     def _placed(
         self, cost: NDArray[np.float64], aggregate: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Score and category of a predicted cost and a NEWS2 aggregate."""
-        score, floors = 1.0 + 99.0 * self.base.percentile(cost), np.array(self.rules.floors)
+        score, floors = 1.0 + 99.0 * self.base.percentile(cost), self._floors
         urgent = aggregate >= self.rules.news2_high
         acute = np.where(aggregate >= self.rules.news2_critical, floors[2], np.where(urgent, floors[1], 1))
         score = np.maximum(score, acute)
-        return score, np.searchsorted(floors, score, side="right")
+        return score, floors.searchsorted(score, side="right")
 
-    def explain(self, inputs: ScoreInputs, scores: HealthScores) -> tuple[list[list[RiskFactor]], list[list[str]]]:
-        """By member: ranked risk factors, and the codes of the interventions recommended for them."""
-        base_cost = inputs.base_cost[:, :1]
+    def explain(self, inputs: ScoreInputs, scores: HealthScores) -> Explanations:
+        """Why the scores are what they are, and what may be done."""
         disease = scores.clinical.effect * scores.share * (scores.clinical.hccs != 0).any(axis=1)
-        logs = np.column_stack([scores.effects, disease, scores.physiology])
-        dollars = np.hstack([inputs.contributions, base_cost * np.expm1(logs)])
-        wearables = inputs.month[:, [METRIC_INDEX[code] for code in behavior.COMPONENTS]]
-        values = np.column_stack([inputs.features, wearables, scores.clinical.raf, np.exp(scores.physiology)])
-
-        def diseases(i: int) -> str:
-            return "; ".join(clinical.labels(scores.clinical.hccs[i]))
-
-        factors = ranked(dollars, values, diseases, scores.news2, self.rules.news2_high)
-        categories = scores.category.tolist()
-        recommended = [recommend(self.rules.catalogue, f, c) for f, c in zip(factors, categories, strict=True)]
-        return factors, recommended
+        logs = np.concatenate([scores.effects, disease[:, None], scores.physiology[:, None]], axis=1)
+        dollars = np.concatenate([inputs.contributions, inputs.base_cost[:, :1] * np.expm1(logs)], axis=1)
+        times = np.exp(scores.physiology)[:, None]
+        values = np.concatenate([inputs.features, inputs.month[:, _WORN], scores.clinical.raf[:, None], times], axis=1)
+        factors = ranked(dollars, values, scores.news2, self.rules.news2_high)
+        return Explanations(factors, self.catalogue.recommend(factors, scores.category))
 
 
-def _bounded(wearables: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bounded(wearables: NDArray[np.float64], together: NDArray[np.float64]) -> NDArray[np.float64]:
     """By how much the component's bounds shrink the effects [n, COMPONENTS]: 1 where they do not."""
-    whole, said = np.nansum(wearables, axis=1), np.nan_to_num(behavior.together(wearables))
+    whole, said = known(wearables).sum(axis=1), known(together)
     return np.asarray(np.divide(said, whole, out=np.ones(len(whole)), where=whole != 0))
+
+
+def known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values, 0 where NaN."""
+    return np.where(np.isnan(values), 0.0, values)

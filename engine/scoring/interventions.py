@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.scoring.risk_factors import RiskFactor
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from engine.scoring.risk_factors import FACTOR_CODES, NEWS2, Ranked
 
 MOST = 3
 
@@ -21,13 +25,55 @@ class Intervention:
     minimum_category: int
     evidence: str
 
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.factors) - set(FACTOR_CODES))
+        if unknown:
+            raise ValueError(f"intervention {self.code}: factors {unknown} are not risk factors")
 
-def recommend(catalogue: Sequence[Intervention], factors: Sequence[RiskFactor], category: int) -> list[str]:
-    """Codes of at most MOST interventions, in the order of the factors they answer; the general ones last."""
-    open_to = [entry for entry in catalogue if category >= entry.minimum_category]
-    chosen: list[str] = []
-    for factor in factors:
-        if factor.direction == "raises":
-            chosen += [e.code for e in open_to if factor.code in e.factors and e.code not in chosen]
-    chosen += [entry.code for entry in open_to if not entry.factors and entry.code not in chosen]
-    return chosen[:MOST]
+
+@njit(cache=True, nogil=True)
+def _choose(
+    which: NDArray[np.int64],
+    raises: NDArray[np.bool_],
+    category: NDArray[np.int64],
+    answers: NDArray[np.bool_],
+    least: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
+    """Indices of entries into out [n, MOST]: those that answer a factor, in order of the factors, then the general."""
+    general = answers.shape[1] - 1
+    for i in range(len(which)):
+        held = 0
+        for k in range(which.shape[1] + 1):
+            last = k == which.shape[1]
+            if not last and (which[i, k] < 0 or not raises[i, k]):
+                continue
+            factor = general if last else which[i, k]
+            for entry in range(len(least)):
+                if held < out.shape[1] and category[i] >= least[entry] and answers[entry, factor]:
+                    new = True
+                    for taken in range(held):
+                        new = new and out[i, taken] != entry
+                    if new:
+                        out[i, held] = entry
+                        held += 1
+
+
+class Catalogue:
+    """The entries, ready to be chosen from."""
+
+    def __init__(self, entries: Sequence[Intervention]) -> None:
+        self.codes = tuple(entry.code for entry in entries)
+        self._least = np.array([entry.minimum_category for entry in entries], np.int64)
+        rows = [[code in entry.factors for code in FACTOR_CODES] + [not entry.factors] for entry in entries]
+        self._answers = np.array(rows, np.bool_).reshape(len(entries), len(FACTOR_CODES) + 1)
+
+    def recommend(self, factors: Ranked, category: NDArray[np.int64]) -> NDArray[np.int64]:
+        """At most MOST entries by member [n, MOST], in the order of the factors they answer; -1 behind the last.
+
+        The general ones come last.
+        """
+        out = np.full((len(category), MOST), -1, np.int64)
+        raises = (factors.dollars > 0) | (factors.which == NEWS2)
+        _choose(factors.which, raises, category, self._answers, self._least, out)
+        return out

@@ -35,6 +35,8 @@ MEASURE_OF_TEST: dict[str, str] = {
     "lymphocytes": "lymph",
     "monocytes": "monopa",
 }
+_TOLD = np.array([AGE, MALE, INDEX["health"]])
+_FEATURES = np.array([FEATURE_INDEX[code] for code in ("age", "male", "general_health")])
 _TESTS = np.array([LAB_INDEX[test] for test in MEASURE_OF_TEST])
 _COLUMNS = np.array([INDEX[measure] for measure in MEASURE_OF_TEST.values()])
 
@@ -50,9 +52,7 @@ def measures(
     A result after the as-of time or older than VALID_US is not known (NaN).
     """
     out = np.full((len(features), len(MEASURES)), np.nan)
-    out[:, AGE] = features[:, FEATURE_INDEX["age"]]
-    out[:, MALE] = features[:, FEATURE_INDEX["male"]]
-    out[:, INDEX["health"]] = features[:, FEATURE_INDEX["general_health"]]
+    out[:, _TOLD] = features[:, _FEATURES]
     times = lab_time[:, _TESTS]
     at = as_of_us[:, None]
     out[:, _COLUMNS] = np.where((times <= at) & (times > at - VALID_US), lab_value[:, _TESTS], np.nan)

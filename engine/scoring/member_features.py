@@ -8,7 +8,9 @@ from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import ScoreInputs
 from engine.scoring.measures import measures
-from engine.scoring.member_state import DAYS, NO_DAY, PartitionState
+from engine.scoring.member_state import PartitionState
+from engine.scoring.physiology import MEASURES
+from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
 
 _US_PER_DAY = 86_400_000_000
@@ -56,34 +58,40 @@ def renew_forecasts(state: PartitionState, slots: NDArray[np.int64], behavior: S
     values = np.empty((len(slots), DAYS - 1, len(SERIES)))
     for k, code in enumerate(SERIES):
         metric = METRIC_INDEX[code]
-        sums = np.take_along_axis(state["metric_sum"][slots, metric], at, axis=1) / 1000.0
-        counts = np.take_along_axis(state["metric_count"][slots, metric], at, axis=1)
+        daily_sums, daily_counts = state.daily(slots, metric)
+        sums, counts = (np.take_along_axis(each, at, axis=1) for each in (daily_sums / 1000.0, daily_counts))
         per = np.ones_like(counts) if METRICS[metric].daily == "sum" else np.maximum(counts, 1)
         values[:, :, k] = np.where(counts > 0, sums / per, np.nan)
     walks = ~np.isnan(values[:, :, 0]).all(axis=1)
     from_first = np.cumsum(~np.isnan(values[walks]).all(axis=2), axis=1) > 0
     ends = np.cumsum(from_first.sum(axis=1))
-    found = np.full((len(slots), 3), np.nan)
+    found = np.full(len(slots), np.nan)
     if walks.any():
         series = DailySeries(np.concatenate([[0], ends]), days[walks][from_first], values[walks][from_first])
-        found[walks] = np.column_stack(behavior.forecast(series))[ends - 1]
+        found[walks] = behavior.forecast(series)[0][ends - 1]
     state["forecast"][slots], state["forecast_day"][slots] = found, head
 
 
 def score_inputs(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> ScoreInputs:
     """What the score is made of, with the base prediction and the forecast as the state holds them."""
     features = base_features(state, slots, state["base_as_of"][slots])
+    month, days = state.windows(slots, (DAYS,))
+    last_time, last_value = state.latest_readings(slots)
+    tested, physiology = np.flatnonzero(state.tested(slots)), np.full((len(slots), len(MEASURES)), np.nan)
+    if len(tested):  # without a result there is too little for physiology
+        results = state.latest_results(slots[tested])[::-1]
+        physiology[tested] = measures(features[tested], *results, as_of_us[tested])
     return ScoreInputs(
         base_cost=state["base_cost"][slots],
         contributions=state["contributions"][slots],
         features=features,
-        month=state.windows(slots)[:, :, -1],
-        days=state.reading_days(slots),
-        forecast=state["forecast"][slots, 0],
-        last_value=state["last_value"][slots],
-        last_time=state["last_time"][slots],
+        month=month[:, :, 0],
+        days=days,
+        forecast=state["forecast"][slots],
+        last_value=last_value,
+        last_time=last_time,
         ccs=state.recent_categories(slots, as_of_us),
-        measures=measures(features, state["lab_value"][slots], state["lab_time"][slots], as_of_us),
+        measures=physiology,
         observed_days=as_of_us // _US_PER_DAY - state["since_day"][slots],
         as_of_us=as_of_us,
     )

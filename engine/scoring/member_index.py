@@ -4,7 +4,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.batch import TextColumn
 from engine.domain.siphash import siphash
+from engine.scoring.sparse import grown
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -12,7 +14,7 @@ _FIRST = 64
 _LOW, _HIGH = np.uint64(0x6D656D62), np.uint64(0x65727321)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _place(table: NDArray[np.int32], pool: Bytes, ends: Integers, data: Bytes, start: int, length: int) -> int:
     """Where in the table the id is or belongs; linear probing, free places are -1, table size a power of two."""
     mask = len(table) - 1
@@ -32,14 +34,39 @@ def _place(table: NDArray[np.int32], pool: Bytes, ends: Integers, data: Bytes, s
     return at
 
 
-@njit(cache=True)
-def _insert(table: NDArray[np.int32], pool: Bytes, ends: Integers, first: int, count: int) -> None:
-    """Puts the ids of slots first .. count - 1 into the table."""
-    for slot in range(first, count):
+@njit(cache=True, nogil=True)
+def _rebuild(table: NDArray[np.int32], pool: Bytes, ends: Integers, count: int) -> None:
+    """Puts the ids of slots 0 .. count - 1 into an empty table."""
+    for slot in range(count):
         table[_place(table, pool, ends, pool, ends[slot], ends[slot + 1] - ends[slot])] = slot
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _add(
+    table: NDArray[np.int32],
+    pool: Bytes,
+    ends: Integers,
+    count: int,
+    data: Bytes,
+    starts: Integers,
+    lengths: Integers,
+    slots: Integers,
+) -> int:
+    """Slots of ids that are ranges of `data`, the next ones for those that are new; returns the count after it."""
+    for i in range(len(starts)):
+        at = _place(table, pool, ends, data, starts[i], lengths[i])
+        if table[at] < 0:
+            begin = ends[count]
+            for k in range(lengths[i]):
+                pool[begin + k] = data[starts[i] + k]
+            table[at] = count
+            count += 1
+            ends[count] = begin + lengths[i]
+        slots[i] = table[at]
+    return count
+
+
+@njit(cache=True, nogil=True)
 def _find(
     table: NDArray[np.int32],
     pool: Bytes,
@@ -55,7 +82,10 @@ def _find(
 
 
 class MemberIndex:
-    """Slots by id, in order of their first appearance. Memory: the ids, 8 bytes each, and 8 to 16 for the table."""
+    """Ids by slot and slots by id, in order of first appearance.
+
+    Memory: the ids, 8 bytes each for where they end, and 8 to 16 for the table.
+    """
 
     def __init__(self) -> None:
         self._table = np.full(2 * _FIRST, -1, np.int32)
@@ -63,26 +93,36 @@ class MemberIndex:
         self._ends = np.zeros(_FIRST + 1, np.int64)
         self._count = 0
 
-    def add(self, ids: list[str]) -> None:
-        """Gives the next slots to ids that are new."""
-        encoded = [member.encode() for member in ids]
-        raw = b"".join(encoded)
-        first, count = self._count, self._count + len(ids)
-        begin = int(self._ends[first])
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, ids: TextColumn) -> Integers:
+        """Slots of the ids; one that is new gets the next."""
+        count, size = self._count + len(ids), int(self._ends[self._count]) + int(ids.lengths.sum())
         if count >= len(self._ends):
-            self._ends = np.concatenate([self._ends[: first + 1], np.zeros(count, np.int64)])
-        if begin + len(raw) > len(self._pool):
-            self._pool = np.concatenate([self._pool[:begin], np.zeros(begin + 2 * len(raw), np.uint8)])
-        self._pool[begin : begin + len(raw)] = np.frombuffer(raw, np.uint8)
-        self._ends[first + 1 : count + 1] = begin + np.cumsum([len(each) for each in encoded])
+            self._ends = grown(self._ends, count + 1)
+        if size > len(self._pool):
+            self._pool = grown(self._pool, size)
         if 2 * count > len(self._table):
             self._table = np.full(1 << int(2 * count).bit_length(), -1, np.int32)
-            first = 0
-        _insert(self._table, self._pool, self._ends, first, count)
-        self._count = count
-
-    def find(self, data: Bytes, starts: Integers, lengths: Integers) -> Integers:
-        """Slots of the ids data[starts[i] : starts[i] + lengths[i]]; -1 for an id that is not there."""
-        slots = np.empty(len(starts), np.int64)
-        _find(self._table, self._pool, self._ends, data, starts, lengths, slots)
+            _rebuild(self._table, self._pool, self._ends, self._count)
+        slots = np.empty(len(ids), np.int64)
+        self._count = int(
+            _add(self._table, self._pool, self._ends, self._count, ids.data, ids.starts, ids.lengths, slots)
+        )
         return slots
+
+    def find(self, ids: TextColumn) -> Integers:
+        """Slots of the ids; -1 for an id that is not there."""
+        slots = np.empty(len(ids), np.int64)
+        _find(self._table, self._pool, self._ends, ids.data, ids.starts, ids.lengths, slots)
+        return slots
+
+    def ids(self, slots: Integers) -> TextColumn:
+        """The ids in these slots."""
+        starts = self._ends[slots]
+        return TextColumn(self._pool, starts, self._ends[slots + 1] - starts)
+
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return int(self._ends[self._count]) + 8 * (self._count + 1) + self._table.nbytes

@@ -64,6 +64,11 @@ MEASURES: tuple[Measure, ...] = (
 )
 INDEX: dict[str, int] = {measure.code: i for i, measure in enumerate(MEASURES)}
 AGE, MALE = INDEX["age"], INDEX["male"]
+_LOW, _HIGH = np.array([m.low for m in MEASURES], float), np.array([m.high for m in MEASURES], float)
+_LEAST = np.array([m.least or -np.inf for m in MEASURES])
+_LOGS = np.flatnonzero([m.log for m in MEASURES])
+_NOT_MALE = np.array([i for i in range(len(MEASURES)) if i != MALE])
+_OTHERS = np.array([i for i in range(len(MEASURES)) if i not in (AGE, MALE)])
 LEAST_MEASURES = 5
 """Besides age and sex; with fewer there is no score."""
 _REACH = 4.0
@@ -103,14 +108,9 @@ def cleaned(features: Floats) -> Floats:
     """
     if features.ndim != 2 or features.shape[1] != len(MEASURES):
         raise ModelError(f"features of shape {features.shape}: the model takes [n, {len(MEASURES)}]")
-    out = np.array(features, np.float64)
-    for i, measure in enumerate(MEASURES):
-        column = out[:, i]
-        column[~((column >= measure.low) & (column <= measure.high))] = np.nan
-        if measure.least:
-            np.maximum(column, measure.least, out=column)
-        if measure.log:
-            np.log(column, out=column)
+    out = np.where((features >= _LOW) & (features <= _HIGH), features, np.nan)
+    np.maximum(out, _LEAST, out=out)
+    out[:, _LOGS] = np.log(out[:, _LOGS])
     return out
 
 
@@ -131,15 +131,17 @@ def lacking(features: Floats) -> list[str]:
 
 def design(clean: Floats, scaling: Scaling) -> Floats:
     """Columns of the linear part for `cleaned` features: scores, squares, products with age and with sex, age cubed."""
-    score = (clean - np.array(scaling.mean)) / np.array(scaling.sd)
-    np.clip(score, -_REACH, _REACH, out=score)
-    expected = np.array(scaling.expected)
-    stand_in = expected[:, 0] + np.outer(score[:, AGE], expected[:, 1]) + np.outer(score[:, MALE], expected[:, 2])
+    return _columns(clean, np.array(scaling.mean), np.array(scaling.sd), np.array(scaling.expected).T)
+
+
+def _columns(clean: Floats, mean: Floats, sd: Floats, expected: Floats) -> Floats:
+    """The columns of `design`; expected [3, measures]."""
+    score = (clean - mean) / sd
+    np.minimum(np.maximum(score, -_REACH, out=score), _REACH, out=score)
+    stand_in = expected[0] + score[:, AGE, None] * expected[1] + score[:, MALE, None] * expected[2]
     score = np.where(np.isnan(score), stand_in, score)
-    age, male = score[:, AGE : AGE + 1], score[:, MALE : MALE + 1]
-    others = [i for i in range(len(MEASURES)) if i not in (AGE, MALE)]
-    return np.hstack([score, np.delete(score, MALE, axis=1) ** 2, score[:, others] * age, score[:, others] * male,
-                      age * male, age**3])  # fmt: skip
+    age, male, others = score[:, AGE, None], score[:, MALE, None], score[:, _OTHERS]
+    return np.concatenate([score, score[:, _NOT_MALE] ** 2, others * age, others * male, age * male, age**3], axis=1)
 
 
 class PhysiologyModel:
@@ -147,22 +149,30 @@ class PhysiologyModel:
 
     def __init__(self, version: str, trees: Trees, calibration: Calibration) -> None:
         self.version, self.calibration, self._trees = version, calibration, trees
+        scaling = calibration.scaling
+        self._scaling = np.array(scaling.mean), np.array(scaling.sd), np.array(scaling.expected).T.copy()
+        self._coefficients = np.array(calibration.coefficients)
         if trees.features != len(MEASURES):
             raise ModelError(f"physiology {version}: its trees take {trees.features} features: train it anew")
 
     def log_hazard(self, features: Floats) -> Floats:
         """Log hazard [n] relative to the average of the training adults, NaN where too little is known."""
-        clean = cleaned(features)
-        linear = self.linear(clean)[:, None].astype(np.float32)
-        whole = self._trees.margins(clean.astype(np.float32), linear)[:, 0].astype(np.float64)
-        enough = np.array([not reason for reason in lacking(features)], bool)
-        return np.where(enough, whole, np.nan)
+        out, most = np.full(len(features), np.nan), (features == features).sum(axis=1)
+        rows = np.flatnonzero(most >= LEAST_MEASURES + 2)  # of the others nothing need be worked out
+        if len(rows):
+            clean = cleaned(features[rows])
+            linear = self.linear(clean)[:, None].astype(np.float32)
+            whole = self._trees.margins(clean.astype(np.float32), linear)[:, 0].astype(np.float64)
+            known = ~np.isnan(clean)
+            enough = known[:, AGE] & known[:, MALE] & (known.sum(axis=1) >= LEAST_MEASURES + 2)
+            out[rows] = np.where(enough, whole, np.nan)
+        return out
 
     def linear(self, clean: Floats) -> Floats:
         """The linear part of the log hazard [n] of `cleaned` features."""
-        columns = design(clean, self.calibration.scaling)
+        columns = _columns(clean, *self._scaling)
         # a sum by row, not a matrix product, whose order of addition would change with the size of the batch
-        return np.asarray((columns * np.array(self.calibration.coefficients)).sum(axis=1) - self.calibration.offset)
+        return np.asarray((columns * self._coefficients).sum(axis=1) - self.calibration.offset)
 
     def ten_year_mortality(self, log_hazard: Floats) -> Floats:
         """Probability of death within ten years [n]."""

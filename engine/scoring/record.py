@@ -10,10 +10,14 @@ from engine.domain.events import CONDITIONS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
 from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.health_score import HealthScorer, ScoreInputs, category_name
+from engine.scoring.health_score import HealthScorer, ScoreInputs
 from engine.scoring.measures import measures
-from engine.scoring.member_state import NEVER
 from engine.scoring.risk_factors import RiskFactor
+from engine.scoring.told import score_columns, told_rows
+
+_AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
+_CARE = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
+_NOTHING_KNOWN = np.where(_CARE, 0.0, np.nan).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +61,54 @@ class RecordScore:
 
 def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
     """Scores one record with the models that score members. Raises KeyError for an unknown feature or metric."""
-    care = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
-    features = np.where(care, 0.0, np.nan).astype(np.float32)[None, :]
-    for code, value in record.features.items():
-        features[0, FEATURE_INDEX[code]] = value
-    for diagnosis in record.diagnoses:
-        for condition in conditions_of(diagnosis):
-            features[0, FEATURE_INDEX[CONDITIONS[condition]]] = 1.0
-    month, days = np.full((1, len(METRICS)), np.nan), np.zeros((1, len(METRICS)), np.int64)
-    last_value, last_time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), NEVER)
-    for code, value in record.month.items():
-        month[0, METRIC_INDEX[code]] = value
-        days[0, METRIC_INDEX[code]] = record.days[code]
-    for code, value in record.vitals.items():
-        last_value[0, METRIC_INDEX[code]] = value
-        last_time[0, METRIC_INDEX[code]] = record.as_of_us
-    results, resulted = np.full((1, len(LAB_TESTS)), np.nan), np.full((1, len(LAB_TESTS)), NEVER)
-    for code, value in record.labs.items():
-        results[0, LAB_INDEX[code]], resulted[0, LAB_INDEX[code]] = value, record.as_of_us
-    as_of_us = np.array([record.as_of_us], np.int64)
+    return score_records(scorer, [record])[0]
+
+
+def score_records(scorer: HealthScorer, records: Sequence[HealthRecord]) -> list[RecordScore]:
+    """Scores records together, to the bits of each alone. Raises KeyError for an unknown feature or metric."""
+    inputs = _inputs(scorer, records)
+    columns = score_columns(scorer, inputs, scorer.score(inputs))
+    return [RecordScore(**row) for row in told_rows(columns)]
+
+
+def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInputs:
+    n, metrics, tests = len(records), len(METRICS), len(LAB_TESTS)
+    features = np.empty((n, len(BASE_FEATURES)), np.float32)
+    features[:] = _NOTHING_KNOWN
+    month, last_value = np.full((n, metrics), np.nan), np.full((n, metrics), np.nan)
+    days, last_time = np.zeros((n, metrics), np.int64), np.zeros((n, metrics), np.int64)
+    results, resulted = np.full((n, tests), np.nan), np.zeros((n, tests), np.int64)
+    as_of_us = np.array([record.as_of_us for record in records], np.int64)
+    for i, record in enumerate(records):
+        for code, value in record.features.items():
+            features[i, FEATURE_INDEX[code]] = value
+        for diagnosis in record.diagnoses:
+            for condition in conditions_of(diagnosis):
+                features[i, FEATURE_INDEX[CONDITIONS[condition]]] = 1.0
+        for code, value in record.month.items():
+            month[i, METRIC_INDEX[code]] = value
+            days[i, METRIC_INDEX[code]] = record.days[code]
+        for code, value in record.vitals.items():
+            last_value[i, METRIC_INDEX[code]] = value
+            last_time[i, METRIC_INDEX[code]] = record.as_of_us
+        for code, value in record.labs.items():
+            results[i, LAB_INDEX[code]], resulted[i, LAB_INDEX[code]] = value, record.as_of_us
     prediction = scorer.base.predict(features)
-    inputs = ScoreInputs(
-        np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1),
+    return ScoreInputs(
+        np.array([prediction.mean, prediction.lower_90, prediction.upper_90]).T,
         scorer.base.contributions(features),
         features,
         month,
         days,
-        np.array([np.nan]),
+        np.full(n, np.nan),
         last_value,
         last_time,
         categories_of(
-            [record.diagnoses],
-            features[:, FEATURE_INDEX["age"]].astype(np.int16),
-            (features[:, FEATURE_INDEX["male"]] == 0).astype(np.int8),
+            [record.diagnoses for record in records],
+            features[:, _AGE].astype(np.int16),
+            (features[:, _MALE] == 0).astype(np.int8),
         ),
         measures(features, results, resulted, as_of_us),
-        np.array([record.observed_days], np.int64),
+        np.array([record.observed_days for record in records], np.int64),
         as_of_us,
-    )
-    scores = scorer.score(inputs)
-    factors, interventions = scorer.explain(inputs, scores)
-    score, mean, lower, upper = (
-        None if np.isnan(value) else value for value in (float(scores.score[0]), *scores.cost[0].tolist())
-    )
-    news2 = int(scores.news2[0])
-    return RecordScore(
-        score,
-        category_name(int(scores.category[0])),
-        mean,
-        lower,
-        upper,
-        news2 if news2 >= 0 else None,
-        scores.components[0],
-        factors[0],
-        interventions[0],
-        scorer.version,
     )

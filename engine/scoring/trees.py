@@ -56,7 +56,8 @@ class Trees:
     def margins(self, rows: Singles, start: Singles | None = None) -> Singles:
         """Sums of leaves [n, groups] over the intercept, or over `start` [n, groups], for rows [n, features]."""
         groups = len(self.intercept)
-        out = np.tile(self.intercept, (len(rows), 1)) if start is None else start.astype(np.float32).reshape(-1, groups)
+        out = np.empty((len(rows), groups), np.float32)
+        out[:] = self.intercept if start is None else start.reshape(-1, groups)
         nodes = (self.feature, self.threshold, self.default_left)
         if self.depth <= SHALLOW and len(rows) >= _FEW:
             _look_up_leaves(self._checked(rows), *nodes, self.leaf_of, self.group, out)
@@ -93,11 +94,12 @@ class Contributions:
         trees = self._trees
         out = np.zeros((len(rows), trees.features))
         nodes = (trees.feature, trees.threshold, trees.default_left)
-        _look_up_contributions(trees._checked(rows), *nodes, self._slots, self._values, out)
+        look_up = _add_contributions if len(rows) < _FEW else _look_up_contributions
+        look_up(trees._checked(rows), *nodes, self._slots, self._values, out)
         return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_leaves(
     rows: Singles,
     depth: int,
@@ -123,7 +125,7 @@ def _add_leaves(
                 out[i, g] += leaf[t, node - inner]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _decide(
     block: Singles, n: int, feature: Integers, threshold: Singles, default_left: NDArray[np.bool_], out: Patterns
 ) -> None:
@@ -142,7 +144,7 @@ def _decide(
                 out[i] |= bit * np.uint8(not (column[i] < limit))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look_up_leaves(
     rows: Singles,
     feature: Integers,
@@ -169,7 +171,29 @@ def _look_up_leaves(
             out[first + i] = sums[:, i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _add_contributions(
+    rows: Singles,
+    feature: Integers,
+    threshold: Singles,
+    default_left: NDArray[np.bool_],
+    slots: Integers,
+    values: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """As `_look_up_contributions`, row by row and without its blocks: for few rows. The sums are the same."""
+    for i in range(len(rows)):
+        for t in range(len(feature)):
+            pattern = 0
+            for node in range(feature.shape[1]):
+                value = rows[i, feature[t, node]]
+                left = (value < threshold[t, node]) | ((value != value) & default_left[t, node])
+                pattern |= (1 - left) << node
+            for k in range(slots.shape[1]):
+                out[i, slots[t, k]] += values[t, k, pattern]
+
+
+@njit(cache=True, nogil=True)
 def _look_up_contributions(
     rows: Singles,
     feature: Integers,
@@ -196,7 +220,7 @@ def _look_up_contributions(
             out[first + i] = sums[:, i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _expectations(
     inner: int, pattern: int, coalition: int, slot_of: Integers, leaf: Singles, cover: NDArray[np.float64]
 ) -> float:
@@ -214,7 +238,7 @@ def _expectations(
     return float(value[0])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shapley(
     inner: int,
     slot_of: Integers,

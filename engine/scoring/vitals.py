@@ -24,15 +24,20 @@ _CHART: Mapping[str, tuple[tuple[float, ...], tuple[int, ...]]] = {
     "pulse": ((40, 50, 90, 110, 130), (3, 1, 0, 1, 2, 3)),
     "body_temperature": ((35.0, 36.0, 38.0, 39.0), (3, 1, 0, 1, 2)),
 }
+_BANDS = {name: (np.array(bands, float), np.array(scores)) for name, (bands, scores) in _CHART.items()}
+_PULSE = list(_CHART).index("pulse")
+_AT = np.array(
+    [METRIC_INDEX["heart_rate" if n == "pulse" else n] for n in _CHART] + [METRIC_INDEX["resting_heart_rate"]]
+)
 _WHOLE = ("respiratory_rate", "spo2", "systolic_bp", "pulse")
 """The chart bands these in whole numbers; temperature in tenths."""
 
 
 def points(parameter: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
     """NEWS2 points of one parameter; 0 for NaN. `parameter` is a row of the chart; values in the chart's units."""
-    bands, scores = _CHART[parameter]
+    bands, scores = _BANDS[parameter]
     rounded = np.rint(values) if parameter in _WHOLE else np.round(values, 1)
-    scored = np.array(scores)[np.searchsorted(np.array(bands), rounded, side="left").clip(max=len(scores) - 1)]
+    scored = scores[np.minimum(bands.searchsorted(rounded, side="left"), len(scores) - 1)]
     return np.where(np.isnan(values), 0, scored)
 
 
@@ -44,13 +49,15 @@ def news2(
     `last_value` and `last_time` are the latest reading by member and metric. The pulse is the resting heart rate where
     one is fresh, else the heart rate: a heart rate of 150 on a run is no finding.
     """
-    fresh = np.where((last_time <= as_of_us[:, None]) & (last_time > as_of_us[:, None] - FRESH_US), last_value, np.nan)
-    resting = fresh[:, METRIC_INDEX["resting_heart_rate"]]
-    pulse = np.where(np.isnan(resting), fresh[:, METRIC_INDEX["heart_rate"]], resting)
-    values = {name: pulse if name == "pulse" else fresh[:, METRIC_INDEX[name]] for name in _CHART}
-    scored = np.stack([points(name, value) for name, value in values.items()], axis=1)
-    measured = ~np.isnan(np.stack(list(values.values()), axis=1)).all(axis=1)
+    times, now = last_time[:, _AT], as_of_us[:, None]
+    fresh = np.where((times <= now) & (times > now - FRESH_US), last_value[:, _AT], np.nan)
+    resting = fresh[:, -1]
+    fresh[:, _PULSE] = np.where(np.isnan(resting), fresh[:, _PULSE], resting)
+    measured = ~np.isnan(fresh).all(axis=1)
+    if not measured.any():
+        return np.full(len(fresh), NOT_MEASURED), np.full(len(fresh), NOT_MEASURED)
+    scored = np.array([points(name, fresh[:, i]) for i, name in enumerate(_CHART)])
     return (
-        np.where(measured, scored.sum(axis=1), NOT_MEASURED),
-        np.where(measured, scored.max(axis=1), NOT_MEASURED),
+        np.where(measured, scored.sum(axis=0), NOT_MEASURED),
+        np.where(measured, scored.max(axis=0), NOT_MEASURED),
     )

@@ -4,7 +4,7 @@ Format: PostgreSQL documentation, COPY, "Binary Format".
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from psycopg import sql
 
-from engine.domain.batch import TextColumn
+from engine.domain.batch import RealLists, TextColumn, TextLists, grouped, joined
 from engine.domain.records import Column, Record
 
 Values = Sequence[object] | NDArray[np.generic]
@@ -29,7 +29,9 @@ _FIXED: dict[str, str] = {
 }
 _EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970: PostgreSQL counts from there
 _EPOCH_DAYS = 10_957
-_TEXT_OID = 25
+_TOGETHER = 10_000
+"""Rows that are laid out at once: what that costs whatever their number is not to be paid a partition."""
+_TEXT_OID, _REAL_OID = 25, 701
 
 
 def _fixed(column: Column, values: Values) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -66,9 +68,11 @@ def _text_array(items: Sequence[str]) -> bytes:
 def _variable(column: Column, values: Values) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The column's values as wire bytes one after the other, and their lengths; -1 for NULL."""
     if isinstance(values, TextColumn):
-        flat = np.empty(int(values.lengths.sum()), np.uint8)
-        _gather(values.data, values.starts, values.lengths, flat)
-        return flat, values.lengths
+        return values.packed(), values.lengths
+    if isinstance(values, TextLists):
+        return _text_lists(values)
+    if isinstance(values, RealLists):
+        return _real_lists(values)
     wire = [_wire(column, value) for value in values]
     lengths = np.fromiter((-1 if field is None else len(field) for field in wire), np.int64, len(wire))
     return np.frombuffer(b"".join(field or b"" for field in wire), np.uint8), lengths
@@ -87,19 +91,62 @@ def _wire(column: Column, value: object) -> bytes | None:
     raise TypeError(f"column {column.name}: {value!r} is neither text nor bytes")
 
 
-@njit(cache=True)
-def _gather(
-    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], out: NDArray[np.uint8]
+def _text_lists(values: TextLists) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Lists of texts as wire bytes, and their lengths."""
+    return _arrays(values.ends, TextColumn.chosen(values.options, values.which), _TEXT_OID)
+
+
+def _real_lists(values: RealLists) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Lists of numbers as wire bytes, and their lengths; NaN is NULL."""
+    known = ~np.isnan(values.values)
+    wire = values.values.astype(">f8").view(np.uint8)
+    items = TextColumn(wire, 8 * np.arange(len(known)), np.where(known, 8, -1))
+    return _arrays(values.ends, items, _REAL_OID)
+
+
+def _arrays(ends: NDArray[np.int64], items: TextColumn, oid: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """One-dimensional arrays of the items up to each end, NULL where an item's length is -1: wire bytes and lengths."""
+    sizes, before = np.diff(ends, prepend=0), np.concatenate([[0], np.cumsum(4 + np.maximum(items.lengths, 0))])
+    lengths = np.where(sizes > 0, 20, 12) + before[ends] - before[ends - sizes]
+    flat = np.empty(int(lengths.sum()), np.uint8)
+    _lay_arrays(sizes, items.data, items.starts, items.lengths, oid, flat)
+    return flat, lengths
+
+
+@njit(cache=True, nogil=True)
+def _put(out: NDArray[np.uint8], at: int, value: int) -> int:
+    """Writes a big-endian 32-bit integer; returns the place behind it."""
+    for k in range(4):
+        out[at + k] = (value >> (24 - 8 * k)) & 255
+    return at + 4
+
+
+@njit(cache=True, nogil=True)
+def _lay_arrays(
+    sizes: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    oid: int,
+    out: NDArray[np.uint8],
 ) -> None:
-    """Copies the ranges of `data` one after the other."""
-    at = 0
-    for i in range(len(starts)):
-        for k in range(starts[i], starts[i] + lengths[i]):
-            out[at] = data[k]
-            at += 1
+    """Dimensions, a mark for NULLs, the items' type, their number and first index, then the items; see array_send."""
+    at, item = 0, 0
+    for size in sizes:
+        at = _put(out, at, 1 if size > 0 else 0)
+        at = _put(out, at, 1 if oid == _REAL_OID else 0)
+        at = _put(out, at, oid)
+        if size > 0:
+            at = _put(out, _put(out, at, size), 1)
+        for _ in range(size):
+            at = _put(out, at, lengths[item])
+            for k in range(lengths[item]):
+                out[at + k] = data[starts[item] + k]
+            at += max(lengths[item], 0)
+            item += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _lay_out(
     out: NDArray[np.uint8], position: NDArray[np.int64], lengths: NDArray[np.int64], flat: NDArray[np.uint8]
 ) -> None:
@@ -116,14 +163,21 @@ def _lay_out(
         position[i] = place + max(length, 0)
 
 
-def encode(record: Record, columns: Mapping[str, Values]) -> bytes:
-    """The rows in PostgreSQL's binary COPY format.
+def encode(record: Record, parts: Sequence[Mapping[str, Values]]) -> Iterator[bytes]:
+    """The rows of all parts in PostgreSQL's binary COPY format, in pieces.
 
-    `columns` maps names of `record` to equally long columns: numpy arrays of the column's dtype, or sequences with
-    None for NULL (instants as int64 microseconds, dates as days, both since 1970; text as str; jsonb and bytea as
-    bytes). Columns with a database default may be left out. Raises KeyError for a column that is missing and
-    ValueError for one of another length.
+    A part maps names of `record` to equally long columns: numpy arrays of the column's dtype, or sequences with None
+    for NULL (instants as int64 microseconds, dates as days, both since 1970; text as str; jsonb and bytea as bytes).
+    Columns with a database default may be left out, of all parts alike. Raises KeyError for a column that is missing
+    and ValueError for one of another length.
     """
+    yield _HEADER
+    for group in grouped(parts, [len(next(iter(part.values()))) for part in parts], _TOGETHER):
+        yield _rows(record, {name: joined([part[name] for part in group]) for name in group[0]})
+    yield b"\xff\xff"
+
+
+def _rows(record: Record, columns: Mapping[str, Values]) -> bytes:
     chosen = [column for column in record if column.name in columns or not column.default]
     n = len(columns[chosen[0].name])
     lengths = np.zeros((len(chosen), n), np.int64)
@@ -139,27 +193,23 @@ def encode(record: Record, columns: Mapping[str, Values]) -> bytes:
             flat, lengths[i] = _variable(column, values)
         data.append(flat)
     sizes = 2 + 4 * len(chosen) + np.maximum(lengths, 0).sum(axis=0)
-    ends = len(_HEADER) + np.cumsum(sizes)
-    out = np.zeros(len(_HEADER) + int(sizes.sum()) + 2, np.uint8)
-    out[: len(_HEADER)] = np.frombuffer(_HEADER, np.uint8)
-    position = ends - sizes
+    position = np.cumsum(sizes) - sizes
+    out = np.zeros(int(sizes.sum()), np.uint8)
     out[position + 1] = len(chosen)
     position += 2
     for flat, length in zip(data, lengths, strict=True):
         _lay_out(out, position, length, flat)
-    out[-2:] = 0xFF
     return out.tobytes()
 
 
-def copy_rows(cursor: psycopg.Cursor[tuple[object, ...]], record: Record, columns: Mapping[str, Values]) -> int:
-    """COPYs the columns into the record's table inside the cursor's transaction; returns the number of rows."""
-    names = [column.name for column in record if column.name in columns or not column.default]
-    n = len(columns[names[0]])
-    if n == 0:
-        return 0
+def copy_rows(
+    cursor: psycopg.Cursor[tuple[object, ...]], record: Record, parts: Sequence[Mapping[str, Values]], into: str = ""
+) -> None:
+    """COPYs the rows of all parts into the record's table, or a table like it, inside the cursor's transaction."""
+    names = [column.name for column in record if column.name in parts[0] or not column.default]
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(record.name), sql.SQL(", ").join(map(sql.Identifier, names))
+        sql.Identifier(into or record.name), sql.SQL(", ").join(map(sql.Identifier, names))
     )
     with cursor.copy(statement) as copy:
-        copy.write(encode(record, columns))
-    return n
+        for piece in encode(record, parts):
+            copy.write(piece)

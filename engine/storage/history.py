@@ -13,8 +13,10 @@ from engine.errors import StorageError
 _CHUNK = 20_000
 
 
-def stored_events(url: str, kind: EventKind, partition: int) -> Iterator[list[Any]]:
+def stored_events(url: str, kind: EventKind, partition: int, member_id: str | None = None) -> Iterator[list[Any]]:
     """The partition's accepted events of a kind, in the order of its log, in lists of bounded length.
+
+    Only those of one member, where one is named.
 
     An event has the schema's columns as attributes, as a decoded one has: `time` in ms since 1970, dates as
     datetime.date. Raises StorageError where PostgreSQL is away.
@@ -28,13 +30,14 @@ def stored_events(url: str, kind: EventKind, partition: int) -> Iterator[list[An
         for column in kind.schema
         if column.name != "v"
     ]
-    query = sql.SQL("SELECT {} FROM {} WHERE partition = %s ORDER BY kafka_offset").format(
-        sql.SQL(", ").join(columns), sql.Identifier(kind.table)
+    only = sql.SQL("" if member_id is None else "AND member_id = %(member)s")
+    query = sql.SQL("SELECT {} FROM {} WHERE partition = %(partition)s {} ORDER BY kafka_offset").format(
+        sql.SQL(", ").join(columns), sql.Identifier(kind.table), only
     )
     try:
         with psycopg.connect(url, connect_timeout=3) as connection, connection.cursor("history") as cursor:
             cursor.itersize = _CHUNK
-            cursor.execute(query, (partition,))
+            cursor.execute(query, {"partition": partition, "member": member_id})
             while rows := cursor.fetchmany(_CHUNK):
                 yield [event(*row) for row in rows]
     except psycopg.OperationalError as error:

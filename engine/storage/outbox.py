@@ -13,7 +13,7 @@ _RELAY_LOCK = 0x7661_6E7A
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """One row of the outbox."""
+    """One row of the outbox. That of `scores.updated` holds the messages of a batch, see `score_messages`."""
 
     id: int
     topic: str
@@ -56,11 +56,11 @@ class OutboxStore:
         """The oldest messages, at most `limit`. They stay in the outbox."""
         try:
             rows = self._connection.execute(
-                "SELECT id, topic, message_key, payload::text FROM outbox ORDER BY id LIMIT %s", (limit,)
+                "SELECT id, topic, message_key, payload FROM outbox ORDER BY id LIMIT %s", (limit,)
             ).fetchall()
         except psycopg.OperationalError as error:
             raise StorageError(f"PostgreSQL has gone away from the outbox relay: {error}") from error
-        return [OutboxMessage(row[0], row[1], row[2], row[3].encode()) for row in rows]
+        return [OutboxMessage(*row) for row in rows]
 
     def delete(self, messages: list[OutboxMessage]) -> None:
         """Removes messages that the broker has acknowledged."""

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from engine.domain.events import DEFAULT_TENANT
+from engine.scoring.told import with_factors
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
@@ -22,28 +24,38 @@ class Consumed:
     applied: int
     duplicates: int
     dead_letters: int
+    pending: int
+
+    @property
+    def taken(self) -> int:
+        """All that have been read: each is one of these."""
+        return self.applied + self.duplicates + self.dead_letters + self.pending
 
 
 class Queries(Database):
     """What the endpoints and commands ask."""
 
-    def score_history(self, member_id: str, limit: int, before: dt.datetime | None = None) -> list[dict[str, Any]]:
-        """The member's scores, newest first, at most `limit`, only those as of before `before` where it is given."""
+    def score_history(self, member_id: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """The member's scores, newest first, at most `limit`, only of commits before `before` where it is given.
+
+        With `risk_factors` as people read them.
+        """
         query = sa.select(_SCORES).where(_SCORES.c.member_id == member_id)
         if before is not None:
-            query = query.where(_SCORES.c.as_of < before)
-        return [dict(row) for row in self._rows(query.order_by(_SCORES.c.seq.desc()).limit(limit))]
+            query = query.where(_SCORES.c.seq < before)
+        return [with_factors(dict(row)) for row in self._rows(query.order_by(_SCORES.c.seq.desc()).limit(limit))]
 
-    def member_exists(self, member_id: str) -> bool:
-        """True where the member has ever been enrolled."""
-        return bool(self._rows(sa.select(sa.literal(1)).where(_MEMBERS.c.member_id == member_id)))
+    def tenant_of(self, member_id: str) -> str | None:
+        """Tenant of the member; None for one who has never been enrolled."""
+        rows = self._rows(sa.select(_MEMBERS.c.tenant_id).where(_MEMBERS.c.member_id == member_id))
+        return str(rows[0]["tenant_id"]) if rows else None
 
-    def cohort(self, cohort_id: str) -> tuple[int, str]:
-        """Number of active members of the cohort and its line of business; (0, "") for an unknown cohort."""
+    def cohort(self, cohort_id: str, tenant: str = DEFAULT_TENANT) -> tuple[int, str]:
+        """Active members the tenant has in the cohort, and its line of business; (0, "") for an unknown cohort."""
         query = (
             sa.select(sa.func.count().label("members"), sa.func.min(_MEMBERS.c.line_of_business).label("line"))
             .select_from(_MEMBERS)
-            .where(_MEMBERS.c.cohort_id == cohort_id, _MEMBERS.c.active)
+            .where(_MEMBERS.c.cohort_id == cohort_id, _MEMBERS.c.tenant_id == tenant, _MEMBERS.c.active)
         )
         row = self._rows(query)[0]
         return int(row["members"]), row["line"] or ""
@@ -151,6 +163,22 @@ class Queries(Database):
         letters = CORE["dead_letters"]
         query = sa.select(letters.c.reason, sa.func.count().label("n")).group_by(letters.c.reason)
         return {row["reason"]: int(row["n"]) for row in self._rows(query)}
+
+    def recommendations(
+        self, tenant: str, limit: int, before: tuple[dt.datetime, str] | None = None, one: str = ""
+    ) -> list[dict[str, Any]]:
+        """The tenant's premium recommendations, newest first, at most `limit`.
+
+        `before` (created_at, recommendation_id) names the last of the page before; `one` asks for that one alone.
+        """
+        table = CORE["premium_recommendations"]
+        query = sa.select(table).where(table.c.tenant_id == tenant)
+        if one:
+            query = query.where(table.c.recommendation_id == one)
+        if before is not None:
+            query = query.where(sa.tuple_(table.c.created_at, table.c.recommendation_id) < sa.tuple_(*before))
+        ordered = query.order_by(table.c.created_at.desc(), table.c.recommendation_id.desc())
+        return [dict(row) for row in self._rows(ordered.limit(limit))]
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Adds one row; a row with the same key stays as it was."""

@@ -1,11 +1,13 @@
 """Simulation runs: queued, running, then succeeded, failed or cancelled. An end stays what it was."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from engine.domain.events import DEFAULT_TENANT
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
@@ -17,9 +19,15 @@ _SUMMARY = [column for column in _RUNS.c if column.name not in ("spec", "result"
 class Runs(Database):
     """The rows of `simulation_runs` and `simulation_results`."""
 
-    def queue(self, run_id: str, spec: Mapping[str, Any], engine_version: str) -> None:
+    def queue(self, run_id: str, spec: Mapping[str, Any], engine_version: str, tenant: str = DEFAULT_TENANT) -> None:
         """Enters a run that waits to begin. `spec` has at least kind and seed."""
-        row = {"run_id": run_id, "kind": spec["kind"], "spec": dict(spec), "engine_version": engine_version}
+        row = {
+            "run_id": run_id,
+            "tenant_id": tenant,
+            "kind": spec["kind"],
+            "spec": dict(spec),
+            "engine_version": engine_version,
+        }
         self._write(insert(_RUNS).values(**row, seed=spec["seed"], scenarios=spec["paths"], status="queued"))
 
     def begin(self, run_id: str) -> bool:
@@ -55,10 +63,25 @@ class Runs(Database):
         found = self._rows(sa.select(*_SUMMARY).where(_RUNS.c.run_id == run_id))
         return dict(found[0]) if found else None
 
-    def summaries(self, limit: int) -> list[dict[str, Any]]:
-        """The newest runs without their documents."""
-        query = sa.select(*_SUMMARY).order_by(_RUNS.c.submitted_at.desc(), _RUNS.c.run_id).limit(limit)
-        return [dict(row) for row in self._rows(query)]
+    def summaries(
+        self, limit: int, tenant: str | None = None, before: tuple[dt.datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest runs without their documents; only the tenant's, where one is named.
+
+        `before` (submitted_at, run_id) names the last of the page before.
+        """
+        query = sa.select(*_SUMMARY)
+        if tenant is not None:
+            query = query.where(_RUNS.c.tenant_id == tenant)
+        if before is not None:
+            query = query.where(sa.tuple_(_RUNS.c.submitted_at, _RUNS.c.run_id) < sa.tuple_(*before))
+        ordered = query.order_by(_RUNS.c.submitted_at.desc(), _RUNS.c.run_id.desc())
+        return [dict(row) for row in self._rows(ordered.limit(limit))]
+
+    def open_runs(self, tenant: str) -> int:
+        """Number of the tenant's runs that have not ended."""
+        query = sa.select(sa.func.count().label("n")).where(_RUNS.c.tenant_id == tenant, _RUNS.c.status.in_(_OPEN))
+        return int(self._rows(query)[0]["n"])
 
     def document(self, run_id: str, name: str) -> dict[str, Any] | None:
         """The run's `spec`, `result` or `manifest`; None where it has none."""

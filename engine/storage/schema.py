@@ -27,6 +27,7 @@ _SA_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "timestamptz": sa.DateTime(timezone=True),
     "date": sa.Date(),
     "text[]": postgresql.ARRAY(sa.Text()),
+    "double precision[]": postgresql.ARRAY(sa.Double()),
     "jsonb": postgresql.JSONB(),
     "bytea": sa.LargeBinary(),
     "numeric(16,2)": sa.Numeric(16, 2),
@@ -45,6 +46,8 @@ CORE: dict[str, sa.Table] = {record.name: _core_table(record, METADATA) for reco
 
 def _column_ddl(column: Column) -> str:
     words = [f'"{column.name}"', column.sql]
+    if column.sql == "bytea":
+        words.append("STORAGE EXTERNAL")  # packed columns: compressing them again costs more than it saves
     if column.default == "identity":
         words.append("GENERATED ALWAYS AS IDENTITY")
     elif column.default:

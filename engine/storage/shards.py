@@ -3,26 +3,29 @@
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg.rows import TupleRow
 
+from engine import tracing
 from engine.domain.batch import PartitionCommit, Recovered, Rows, TopicIdentity
 from engine.domain.tables import TABLE
 from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
-from engine.storage.copy import copy_rows, encode
+from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
+Columns = Mapping[str, Any]
 _UPSERTS = {
     "members": """
         INSERT INTO members AS m SELECT * FROM batch_members
         ON CONFLICT (member_id) DO UPDATE SET birth_date = excluded.birth_date, sex = excluded.sex,
             region = excluded.region, line_of_business = excluded.line_of_business, policy_id = excluded.policy_id,
             cohort_id = excluded.cohort_id, active = excluded.active, effective_date = excluded.effective_date,
-            partition = excluded.partition, updated_at = now()
+            partition = excluded.partition, tenant_id = excluded.tenant_id, updated_at = now()
     """,
     "policies": """
         INSERT INTO policies SELECT DISTINCT ON (policy_id) * FROM batch_policies ORDER BY policy_id
@@ -73,24 +76,78 @@ class ShardStore:
         if self._open is not None:
             self._open.close()
 
+    def enter(self, partitions: Sequence[int]) -> None:
+        """Makes this process the one of its name: a former one is fenced, and loses what is not assigned to the name.
+
+        `partitions` is the first placement: those that nobody is assigned yet become this shard's.
+        """
+        self._end_sessions("application_name = %(owner)s", {"owner": self._owner})
+        names = {"owner": self._owner, "token": self._token, "partitions": list(partitions)}
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO partition_assignments (partition, shard)
+                SELECT p, %(owner)s FROM unnest(%(partitions)s::smallint[]) AS p ORDER BY p ON CONFLICT DO NOTHING
+                """,
+                names,
+            )
+            cursor.execute(
+                """
+                INSERT INTO shards (shard, state, token, entered_at, seen_at)
+                VALUES (%(owner)s, 'active', %(token)s, now(), now())
+                ON CONFLICT (shard) DO UPDATE SET token = excluded.token, entered_at = now(), seen_at = now(), held = 0
+                """,
+                names,
+            )
+            cursor.execute(
+                """
+                DELETE FROM partition_leases AS l WHERE owner = %(owner)s AND NOT EXISTS (
+                    SELECT FROM partition_assignments AS a WHERE a.partition = l.partition AND a.shard = l.owner)
+                """,
+                names,
+            )
+
+    def assigned(self, held: int, members: int, behind: int) -> list[int]:
+        """The partitions that belong to this shard; tells at once that it lives, and what it holds.
+
+        Raises LeaseLostError where another process has entered under its name.
+        """
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE shards SET seen_at = now(), held = %s, members = %s, behind = %s "
+                "WHERE shard = %s AND token = %s",
+                (held, members, behind, self._owner, self._token),
+            )
+            if cursor.rowcount == 0:
+                raise LeaseLostError(f"another process has entered as {self._owner}: this one must exit")
+            rows = cursor.execute(
+                "SELECT partition FROM partition_assignments WHERE shard = %s ORDER BY partition", (self._owner,)
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def acquire(self, partitions: Sequence[int]) -> list[int]:
         """Takes the leases that are free, expired, or held under this owner's own name by a former process.
 
         Returns the partitions now held. A former process of the same name is fenced by the new token. The sessions of
         owners who have lost their claim are ended first: one that froze in mid-transaction keeps its lease rows locked,
-        and no timeout of the server reaches a client that is silent inside a COPY.
+        and no timeout of the server reaches a client that is silent inside a COPY. Raises LeaseLostError where another
+        process has entered under this name: it must not take from its successor.
         """
-        self._connection.execute(
-            """
-            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name IN (
-                SELECT owner FROM partition_leases
-                WHERE partition = ANY(%(partitions)s) AND (owner = %(owner)s OR expires_at < now()))
-            """,
-            {"owner": self._owner, "partitions": list(partitions)},
-        )
-        with self._connection.transaction():
-            rows = self._connection.execute(
+        names = {
+            "owner": self._owner,
+            "token": self._token,
+            "ttl": self._lease_seconds,
+            "partitions": list(partitions),
+        }
+        expired = "SELECT owner FROM partition_leases WHERE partition = ANY(%(partitions)s) AND expires_at < now()"
+        self._end_sessions(f"application_name IN ({expired})", names)
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            entered = cursor.execute(
+                "SELECT FROM shards WHERE shard = %(owner)s AND token = %(token)s FOR SHARE", names
+            ).fetchone()
+            if entered is None:
+                raise LeaseLostError(f"another process has entered as {self._owner}: this one must exit")
+            rows = cursor.execute(
                 """
                 INSERT INTO partition_leases AS l (partition, owner, token, expires_at)
                 SELECT p, %(owner)s, %(token)s, now() + make_interval(secs => %(ttl)s)
@@ -100,14 +157,16 @@ class ShardStore:
                 WHERE l.owner = excluded.owner OR l.expires_at < now()
                 RETURNING partition
                 """,
-                {
-                    "owner": self._owner,
-                    "token": self._token,
-                    "ttl": self._lease_seconds,
-                    "partitions": list(partitions),
-                },
+                names,
             ).fetchall()
         return sorted(row[0] for row in rows)
+
+    def _end_sessions(self, which: str, names: Mapping[str, object]) -> None:
+        self._connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            f"WHERE datname = current_database() AND pid <> pg_backend_pid() AND {which}",
+            names,
+        )
 
     def _hold(self, cursor: psycopg.Cursor[TupleRow], partitions: Sequence[int]) -> None:
         held = cursor.execute(
@@ -141,7 +200,8 @@ class ShardStore:
         ).fetchone()
         seq, offsets, payload, model_version = state or (0, {}, None, "")
         commits = self._connection.execute(
-            "SELECT offsets FROM partition_commits WHERE partition = %s AND seq > %s ORDER BY seq", (partition, seq)
+            "SELECT offsets, expired_ms FROM partition_commits WHERE partition = %s AND seq > %s ORDER BY seq",
+            (partition, seq),
         ).fetchall()
         identities = self._connection.execute(
             "SELECT topic, cluster_id, topic_id FROM partition_offsets WHERE partition = %s", (partition,)
@@ -152,6 +212,7 @@ class ShardStore:
             payload,
             offsets,
             tuple(row[0] for row in commits),
+            tuple(row[1] for row in commits),
             model_version,
             {topic: TopicIdentity(cluster, identity) for topic, cluster, identity in identities},
         )
@@ -185,17 +246,23 @@ class ShardStore:
 
         A connection lost during COMMIT leaves the outcome unknown: reconnect, and ask `is_committed`.
         """
-        rows = _merge(batch.rows for batch in batches)
+        failpoint("before-transaction")
+        rows = _by_table(batch.rows for batch in batches)
         self._ensure_months(rows)
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        told = {"db.system.name": "postgresql", "vitanexus.shard": self._owner}
+        with (
+            tracing.span("postgresql COMMIT of a batch", "client", attributes=told),
+            self._connection.transaction(),
+            self._connection.cursor() as cursor,
+        ):
             self._hold(cursor, [batch.partition for batch in batches])
             for table, upsert in _UPSERTS.items():
                 if table in rows:
                     _upsert(cursor, table, upsert, rows.pop(table))
             failpoint("before-copy")
             outbox = "outbox" in rows
-            for table, columns in rows.items():
-                copy_rows(cursor, TABLE[table], columns.columns)
+            for table, parts in rows.items():
+                copy_rows(cursor, TABLE[table], parts)
             if outbox:
                 cursor.execute(f"NOTIFY {OUTBOX_CHANNEL}")
             _write_offsets(cursor, batches, identities)
@@ -206,42 +273,49 @@ class ShardStore:
         failpoint("after-commit")
 
     def is_committed(self, batch: PartitionCommit) -> bool:
-        """True where the commit of this batch has taken place: the answer to a connection lost during COMMIT."""
-        row = self._connection.execute(
-            """
-            SELECT greatest((SELECT max(seq) FROM partition_commits WHERE partition = %(p)s),
-                            (SELECT seq FROM member_state WHERE partition = %(p)s))
-            """,
-            {"p": batch.partition},
-        ).fetchone()
+        """True where the commit of this batch has taken place: the answer to a connection lost during COMMIT.
+
+        The server may still be at that COMMIT, so the answer waits for the lease row, which the transaction has locked.
+        Raises LeaseLostError where another owner took the lease since: a commit of this number would be theirs.
+        """
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._hold(cursor, [batch.partition])
+            row = cursor.execute(
+                """
+                SELECT greatest((SELECT max(seq) FROM partition_commits WHERE partition = %(p)s),
+                                (SELECT seq FROM member_state WHERE partition = %(p)s))
+                """,
+                {"p": batch.partition},
+            ).fetchone()
         return row is not None and row[0] is not None and row[0] >= batch.seq
 
-    def _ensure_months(self, rows: Mapping[str, Rows]) -> None:
-        for table, columns in rows.items():
+    def _ensure_months(self, rows: Mapping[str, Sequence[Columns]]) -> None:
+        for table, parts in rows.items():
             time = TABLE[table].time
             if not time:
                 continue
-            instants = np.asarray(columns.columns[time], "i8").view("M8[us]")
-            needed = set(np.unique(instants.astype("M8[M]").astype(int)).tolist())
+            needed: set[int] = set()
+            for columns in parts:
+                instants = np.asarray(columns[time], "i8").view("M8[us]")
+                needed |= set(np.unique(instants.astype("M8[M]").astype(int)).tolist())
             missing = needed - self._months.setdefault(table, set())
             schema.ensure_months(self._connection, table, sorted(missing))
             self._months[table] |= missing
 
 
-def _merge(parts: Iterable[Mapping[str, Rows]]) -> dict[str, Rows]:
-    merged: dict[str, Rows] = {}
-    for part in parts:
-        for table, rows in part.items():
+def _by_table(batches: Iterable[Mapping[str, Rows]]) -> dict[str, list[Columns]]:
+    """The columns of each table's rows, a part a partition; tables without rows are left out."""
+    found: dict[str, list[Columns]] = {}
+    for batch in batches:
+        for table, rows in batch.items():
             if len(rows):
-                merged.setdefault(table, Rows.of(tuple(rows.columns))).extend(rows)
-    return merged
+                found.setdefault(table, []).append(rows.columns)
+    return found
 
 
-def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, rows: Rows) -> None:
+def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, parts: Sequence[Columns]) -> None:
     cursor.execute(f"CREATE TEMPORARY TABLE batch_{table} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP")
-    names = [column for column in TABLE[table].names if column in rows.columns]
-    with cursor.copy(f"COPY batch_{table} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(encode(TABLE[table], rows.columns))
+    copy_rows(cursor, TABLE[table], parts, f"batch_{table}")
     cursor.execute(upsert)
 
 
@@ -251,29 +325,30 @@ def _write_offsets(
     rows = []
     for batch in batches:
         for topic, count in batch.counts.items():
-            consumed = count.applied + count.duplicates + count.dead_letters + count.gaps
             identity = identities[topic]
             rows.append(
                 (
-                    *(topic, batch.partition, batch.offsets[topic] - consumed, batch.offsets[topic]),
-                    *(count.applied, count.duplicates, count.dead_letters, count.gaps),
+                    *(topic, batch.partition, batch.offsets[topic] - count.consumed, batch.offsets[topic]),
+                    *(count.applied, count.duplicates, count.dead_letters, count.gaps, count.pending),
                     *(identity.cluster_id, identity.topic_id),
                 )
             )
     cursor.executemany(
         """
         INSERT INTO partition_offsets AS o (topic, partition, first_offset, next_offset, applied, duplicates,
-            dead_letters, gaps, cluster_id, topic_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            dead_letters, gaps, pending, cluster_id, topic_id)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
             applied = o.applied + excluded.applied, duplicates = o.duplicates + excluded.duplicates,
             dead_letters = o.dead_letters + excluded.dead_letters, gaps = o.gaps + excluded.gaps,
+            pending = o.pending + excluded.pending,
             cluster_id = excluded.cluster_id, topic_id = excluded.topic_id, updated_at = now()
         """,
         rows,
     )
     cursor.executemany(
-        "INSERT INTO partition_commits (partition, seq, offsets) VALUES (%s, %s, %s)",
-        [(batch.partition, batch.seq, json.dumps(batch.offsets)) for batch in batches],
+        "INSERT INTO partition_commits (partition, seq, offsets, expired_ms) VALUES (%s, %s, %s, %s)",
+        [(batch.partition, batch.seq, json.dumps(batch.offsets), batch.expired_ms) for batch in batches],
     )
 
 

@@ -6,29 +6,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.batch import Rows
+from engine.domain.batch import Rows, TextColumn
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
-from engine.domain.events import CONDITIONS, EventKind
+from engine.domain.events import CONDITIONS, DEFAULT_TENANT, EventKind
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
-from engine.domain.tables import MEMBERS
 from engine.scoring.clinical import categories_of
-from engine.scoring.member_state import NO_DAY, PartitionState
+from engine.scoring.member_state import PartitionState
+from engine.scoring.state_kernels import NO_DAY
 from engine.streams.codec import days_since_1970
 from engine.streams.judge import Judged
 from engine.streams.readings import EVENT_ID, MEMBER, SOURCE, Readings, codes, units
 
 _PHARMACY = SERVICE_CATEGORIES.index("pharmacy")
 _CONDITION_INDEX = {code: i for i, code in enumerate(CONDITIONS)}
-MEMBER_COLUMNS = tuple(name for name in MEMBERS.names if name != "updated_at")
+_AS_ENROLLED = ("member_id", "sex", "region", "line_of_business", "policy_id", "cohort_id")
+"""Columns of `members` as the event has them."""
 
 
 class Touched:
-    """Slots whose score must follow: `scored` by what streams, `based` where the base prediction must be made anew."""
+    """Members of a partition whose score must follow a batch, and the moment of a scoring command."""
 
     def __init__(self) -> None:
-        self.scored: set[int] = set()
-        self.based: set[int] = set()
+        self._scored: list[NDArray[np.int64]] = []
+        self._based: list[NDArray[np.int64]] = []
         self.batch_as_of_us: int | None = None
+        self.late = 0
+
+    def score(self, slots: NDArray[np.int64]) -> None:
+        """Marks members whose score must follow."""
+        self._scored.append(slots)
+
+    def base(self, slots: NDArray[np.int64]) -> None:
+        """Marks members whose base prediction must be made anew, and their score with it."""
+        self._based.append(slots)
+
+    def slots(self, members: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The marked of so many members, rising: those to score, and of them those to base anew."""
+        marked, based = np.zeros(members, np.bool_), np.zeros(members, np.bool_)
+        for slots in self._scored:
+            marked[slots] = True
+        for slots in self._based:
+            based[slots] = True
+        return np.flatnonzero(marked | based), np.flatnonzero(based)
 
 
 def stored_rows(judged: Judged) -> Rows:
@@ -57,7 +76,7 @@ def stored_rows(judged: Judged) -> Rows:
 
 
 def _slots(state: PartitionState, events: list[Any]) -> NDArray[np.int64]:
-    return np.fromiter((state.slot_of[event.member_id] for event in events), np.int64, len(events))
+    return state.slots_of(TextColumn.of([event.member_id for event in events]))
 
 
 def _times(events: list[Any]) -> NDArray[np.int64]:
@@ -65,34 +84,34 @@ def _times(events: list[Any]) -> NDArray[np.int64]:
 
 
 def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
-    latest: dict[str, Any] = {}
-    for event in events:
-        slot = state.enrol(event.member_id)
-        state["since_day"][slot] = min(state["since_day"][slot], days_since_1970(event.effective_date))
-        if event.time * 1000 >= state["enrolled_at"][slot]:
-            latest[event.member_id] = event
-            state["enrolled_at"][slot] = event.time * 1000
-            state["birth_day"][slot] = days_since_1970(event.birth_date)
-            state["male"][slot] = event.sex == "male"
-            state["active"][slot] = event.action != "terminate"
-            touched.based.add(slot)
-    members, policies = Rows.of(MEMBER_COLUMNS), Rows.of(("policy_id", "line_of_business", "cohort_id"))
-    for member_id, event in latest.items():
-        members.append(
-            member_id=member_id,
-            birth_date=days_since_1970(event.birth_date),
-            sex=event.sex,
-            region=event.region,
-            line_of_business=event.line_of_business,
-            policy_id=event.policy_id,
-            cohort_id=event.cohort_id,
-            active=event.action != "terminate",
-            effective_date=days_since_1970(event.effective_date),
-            partition=state.partition,
-        )
-        policies.append(policy_id=event.policy_id, line_of_business=event.line_of_business, cohort_id=event.cohort_id)
-    rows["members"], rows["policies"] = members, policies
-    state.see(_slots(state, events), _times(events))
+    slots = state.enrol(TextColumn.of([event.member_id for event in events]))
+    times = _times(events)
+    effective = np.fromiter((days_since_1970(event.effective_date) for event in events), np.int32, len(events))
+    np.minimum.at(state["since_day"], slots, effective)
+    newest = _newest(slots, times, state["enrolled_at"])
+    for i, slot in zip(newest.tolist(), slots[newest].tolist(), strict=True):
+        event = events[i]
+        state["birth_day"][slot] = days_since_1970(event.birth_date)
+        state["male"][slot] = event.sex == "male"
+        state["active"][slot] = event.action != "terminate"
+    state["enrolled_at"][slots[newest]] = times[newest]
+    touched.base(slots[newest])
+    latest = [events[i] for i in newest.tolist()]
+    columns: dict[str, Any] = {name: [getattr(event, name) for event in latest] for name in _AS_ENROLLED}
+    columns |= {n: [days_since_1970(getattr(event, n)) for event in latest] for n in ("birth_date", "effective_date")}
+    columns |= {"active": [event.action != "terminate" for event in latest]}
+    tenants = [event.tenant_id or DEFAULT_TENANT for event in latest]
+    rows["members"] = Rows(columns | {"partition": [state.partition] * len(latest), "tenant_id": tenants})
+    rows["policies"] = Rows({name: columns[name] for name in ("policy_id", "line_of_business", "cohort_id")})
+    state.see(slots, times)
+
+
+def _newest(slots: NDArray[np.int64], times_us: NDArray[np.int64], known_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of each member's latest event, of two at one time the later one, unless a later one is known already."""
+    order = np.lexsort((times_us, slots))
+    last = np.append(slots[order][1:] != slots[order][:-1], True)
+    latest = np.sort(order[last])
+    return np.asarray(latest[times_us[latest] >= known_us[slots[latest]]])
 
 
 def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
@@ -109,7 +128,7 @@ def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], tou
             providers.append(provider_id=event.provider_id, first_service=day)
     rows["providers"] = providers
     _categories(state, slots, events, np.array(days, np.int64))
-    touched.scored.update(slots.tolist())
+    touched.score(slots)
     state.see(slots, _times(events))
 
 
@@ -151,7 +170,7 @@ def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], to
             state["reported_at"][slot] = event.time * 1000
             state["general_health"][slot] = event.general_health or 0
             state["mental_health"][slot] = event.mental_health or 0
-        touched.based.add(slot)
+    touched.base(slots)
     state.see(slots, _times(events))
 
 
@@ -174,14 +193,14 @@ def _add_readings(
     values: NDArray[np.float64],
     touched: Touched,
 ) -> None:
-    state.add_readings(slots, metrics, times_us, values)
-    touched.scored.update(np.unique(slots).tolist())
+    touched.late += state.add_readings(slots, metrics, times_us, values)
+    touched.score(slots)
 
 
 def _commands(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
     if events:
         touched.batch_as_of_us = max(event.time for event in events) * 1000
-        touched.based.update(range(len(state)))
+        touched.base(np.arange(len(state)))
     for event in events:
         if event.models is not None:
             state.models = event.models

@@ -1,129 +1,95 @@
 """What a batch tells the world: score rows, `scores.updated`, `care.alerts`, and dead letters for their topic."""
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.batch import Rows
-from engine.domain.tables import SCORES
-from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, HealthScores, ScoreInputs, category_name
+from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, ScoreInputs
 from engine.scoring.member_state import PartitionState
+from engine.scoring.told import score_columns, told_row
+from engine.streams import score_messages
+from engine.streams.score_messages import MESSAGE_VERSION
 from engine.streams.topics import CARE_ALERTS, DEAD_LETTER_TOPIC, SCORES_UPDATED
 
-MESSAGE_VERSION = 1
 OUTBOX_COLUMNS = ("topic", "message_key", "payload")
-SCORE_COLUMNS = tuple(name for name in SCORES.names if name != "scored_at")
+_TOLD = ("member_id", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90", "model_version", "seq")
+Place = tuple[PartitionState, NDArray[np.int64], NDArray[np.int64]]
+"""Members of one partition: its state, their slots, and the instants their scores are as of."""
 _encode = msgspec.json.Encoder().encode
 
 
-def score_rows(
-    scorer: HealthScorer,
+def score_rows(scorer: HealthScorer, parts: Sequence[Place], inputs: ScoreInputs) -> list[tuple[Rows, Rows]]:
+    """Scores the members, writes their category into the states, and returns each part's score rows and outbox rows.
+
+    `inputs` are those of all parts, one part after the other. `scores.updated` of a part is one outbox row, in the
+    packed form of `score_messages`. A member who enters High or Critical from a lower category, or for the first time,
+    gets a care alert.
+    """
+    scores = scorer.score(inputs)
+    told, start = Rows(score_columns(scorer, inputs, scores)), 0
+    found = []
+    for state, slots, as_of_us in parts:
+        stop = start + len(slots)
+        columns = _with_place(state, slots, as_of_us, told.cut(start, stop).columns)
+        found.append((Rows(columns), _outbox(state, slots, as_of_us, columns, scores.category[start:stop])))
+        start = stop
+    return found
+
+
+def _outbox(
     state: PartitionState,
     slots: NDArray[np.int64],
     as_of_us: NDArray[np.int64],
-    inputs: ScoreInputs,
-) -> tuple[Rows, Rows]:
-    """Scores the members, writes the scores into the state, and returns score rows and outbox rows.
-
-    A member who enters High or Critical from a lower category, or for the first time, gets a care alert.
-    """
-    rows, outbox = Rows.of(SCORE_COLUMNS), Rows.of(OUTBOX_COLUMNS)
+    columns: dict[str, Any],
+    category: NDArray[np.int64],
+) -> Rows:
+    outbox = Rows.of(OUTBOX_COLUMNS)
     if not len(slots):
-        return rows, outbox
-    scores = scorer.score(inputs)
-    told = _told(scorer, inputs, scores)
-    before = state["category"][slots].tolist()
-    _remember(state, slots, as_of_us, scores)
-    for i, slot in enumerate(slots.tolist()):
-        row = _row(scorer.version, state, slot, int(as_of_us[i]), told[i])
-        outbox.append(topic=SCORES_UPDATED, message_key=state.ids[slot], payload=_encode(_message(row)))
-        category = int(scores.category[i])
-        if category >= HIGH and category > before[i]:
-            alert = {
-                **_message(row),
-                "alert_id": f"{state.partition}-{state.seq}-{state.ids[slot]}",
-                "previous_category": CATEGORIES[before[i]] if before[i] >= 0 else None,
-                "risk_factors": msgspec.Raw(cast(bytes, row["risk_factors"])),
-                "interventions": row["interventions"],
-            }
-            outbox.append(topic=CARE_ALERTS, message_key=state.ids[slot], payload=_encode(alert))
-        rows.append(**row)
-    return rows, outbox
-
-
-def _remember(
-    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], scores: HealthScores
-) -> None:
-    state["score"][slots] = scores.score
-    state["category"][slots] = scores.category
-    state["cost"][slots] = scores.cost
-    state["news2"][slots] = scores.news2
-    state["scored_as_of"][slots] = as_of_us
-
-
-def _told(scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores) -> list[dict[str, object]]:
-    """What the scores say, member by member, as the columns of a row."""
-    factors, interventions = scorer.explain(inputs, scores)
-    numbers = np.column_stack([scores.score, scores.cost])
-    rows = [[None if value != value else value for value in row] for row in numbers.tolist()]
-    names = ("score", "predicted_cost", "cost_lower_90", "cost_upper_90")
-    return [
-        {
-            **dict(zip(names, row, strict=True)),
-            "category": category_name(category),
-            "news2": news2 if news2 >= 0 else None,
-            "components": components,
-            "risk_factors": _encode(reasons),
-            "interventions": recommended,
+        return outbox
+    outbox.append(topic=SCORES_UPDATED, message_key="", payload=score_messages.pack(columns))
+    before = state["category"][slots].copy()
+    state["category"][slots], state["scored_as_of"][slots] = category, as_of_us
+    for i in np.flatnonzero((category >= HIGH) & (category > before)).tolist():
+        row = told_row(columns, i)
+        alert = {
+            "v": MESSAGE_VERSION,
+            "as_of": row["as_of"] // 1000,
+            **{name: row[name] for name in _TOLD},
+            "alert_id": f"{state.partition}-{state.seq}-{row['member_id']}",
+            "previous_category": CATEGORIES[before[i]] if before[i] >= 0 else None,
+            "risk_factors": row["risk_factors"],
+            "interventions": row["interventions"],
         }
-        for row, category, news2, components, reasons, recommended in zip(
-            rows,
-            scores.category.tolist(),
-            scores.news2.tolist(),
-            scores.components,
-            factors,
-            interventions,
-            strict=True,
-        )
-    ]
+        outbox.append(topic=CARE_ALERTS, message_key=row["member_id"], payload=_encode(alert))
+    return outbox
 
 
-def _row(version: str, state: PartitionState, slot: int, as_of_us: int, told: dict[str, object]) -> dict[str, object]:
+def _with_place(
+    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], told: dict[str, Any]
+) -> dict[str, Any]:
+    n = len(slots)
     return {
-        "member_id": state.ids[slot],
+        "member_id": state.ids(slots),
         "as_of": as_of_us,
         **told,
-        "model_version": version,
-        "partition": state.partition,
-        "seq": state.seq,
+        "partition": np.full(n, state.partition),
+        "seq": np.full(n, state.seq),
     }
 
 
-def _message(row: dict[str, object]) -> dict[str, object]:
-    names = (
-        "member_id",
-        "score",
-        "category",
-        "predicted_cost",
-        "cost_lower_90",
-        "cost_upper_90",
-        "model_version",
-        "seq",
-    )
-    return {"v": MESSAGE_VERSION, "as_of": cast(int, row["as_of"]) // 1000, **{name: row[name] for name in names}}
-
-
-def current_score(scorer: HealthScorer, state: PartitionState, slot: int, inputs: ScoreInputs) -> dict[str, object]:
+def current_score(scorer: HealthScorer, state: PartitionState, slot: int, inputs: ScoreInputs) -> dict[str, Any]:
     """The member's score as the state holds it now, as a row of the score history (without its commit's time).
 
     Recomputed from the state with the as-of time of the last scoring, so it equals the row that was committed then
     unless newer events wait for the daily batch.
     """
-    scores = scorer.score(inputs)
-    told = _told(scorer, inputs, scores)
-    return _row(scorer.version, state, slot, int(state["scored_as_of"][slot]), told[0])
+    slots = np.array([slot], np.int64)
+    told = score_columns(scorer, inputs, scorer.score(inputs))
+    return told_row(_with_place(state, slots, state["scored_as_of"][slots], told), 0)
 
 
 def dead_letter_messages(letters: Rows) -> Rows:

@@ -1,23 +1,36 @@
 """Turns record batches into state changes, scores and the rows to commit. Deterministic and free of I/O.
 
-A batch goes through five steps: decode; refuse what is misplaced or of an unknown member; drop duplicates; apply, kind
-by kind, who the member is before what happened to them; score the members touched, all of a partition together.
+A batch goes through five steps: decode; refuse what is misplaced and hold what is of a member not enrolled yet; drop
+duplicates; apply, kind by kind, who the member is before what happened to them, what was held for them included; score
+the members touched, all together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
 from engine.domain.duplicates import digest
 from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC
+from engine.domain.pending import Held
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts
-from engine.scoring.member_state import NO_DAY, PartitionState
+from engine.scoring.member_state import PartitionState
+from engine.scoring.state_kernels import NO_DAY
 from engine.streams.apply import Touched, apply_events, apply_readings, stored_rows
-from engine.streams.judge import DEAD_LETTER_COLUMNS, Judged, dead_letter_rows, members_wanted, refuse_misplaced
+from engine.streams.beside import beside
+from engine.streams.judge import (
+    DEAD_LETTER_COLUMNS,
+    Judged,
+    after,
+    dead_letter_rows,
+    expired_rows,
+    hold_strangers,
+    members_wanted,
+    refuse_misplaced,
+)
 from engine.streams.outputs import dead_letter_messages
-from engine.streams.scoring import renew_base, score_members
+from engine.streams.scoring import Marked, renew_base, score_members
 
 Scorers = Callable[[str], HealthScorer]
 """The scorer of the models that a state names."""
@@ -28,11 +41,13 @@ KnownEvents = Callable[[str, Sequence[tuple[str, str]]], Mapping[tuple[str, str]
 class Processor:
     """The states of a shard's partitions and what a batch does to them.
 
-    `known_events` is the durable guard behind the duplicate window for everything but readings.
+    `known_events` is the durable guard behind the duplicate window for everything but readings. An event of a member
+    who is not enrolled is held until the log of its partition has records `pending_seconds` later than its own.
     """
 
-    def __init__(self, scorers: Scorers, known_events: KnownEvents) -> None:
+    def __init__(self, scorers: Scorers, known_events: KnownEvents, pending_seconds: float) -> None:
         self._scorers = scorers
+        self._pending_ms = round(pending_seconds * 1000)
         self.states: dict[int, PartitionState] = {}
         self._known_events = known_events
         self._claimed: set[tuple[str, str, str]] = set()
@@ -42,10 +57,13 @@ class Processor:
         return self._scorers(state.models)
 
     def unknown_members(self, judged: Sequence[Judged]) -> set[str]:
-        """Members of the batch who are neither enrolled nor enrolled by it: their enrolment may be on its way."""
-        wanted: set[str] = set()
-        for part in judged:
-            wanted |= members_wanted(part, self.states[part.partition])
+        """Members of the batch who are neither enrolled nor enrolled by it, nor waited for already."""
+
+        def strangers(part: Judged) -> set[str]:
+            state = self.states[part.partition]
+            return {member for member in members_wanted(part, state) if member not in state.pending}
+
+        wanted = set[str]().union(*beside(strangers, judged, sum(map(len, judged))))
         for part in judged:
             if part.kind is ENROLLMENT:
                 wanted -= {event.member_id for event in part.events}
@@ -58,16 +76,18 @@ class Processor:
         cluster_id: str,
         *,
         replaying: bool = False,
+        expired_ms: int | None = None,
     ) -> list[PartitionCommit]:
         """Applies the batch and returns the commit of each partition it touches, in order of partition.
 
         `positions` is where each topic partition stood before the batch. While `replaying`, an event that is stored
-        under its own offset is itself and not a duplicate; the caller then throws the commits away.
+        under its own offset is itself and not a duplicate, and pending events expire up to `expired_ms`, as they did in
+        the commit; the caller then throws the commits away.
         """
         by_partition: dict[int, dict[str, Judged]] = {}
         self._claimed.clear()
-        for part in judged:
-            by_partition.setdefault(part.partition, {})[part.kind.topic] = part
+        for each in judged:
+            by_partition.setdefault(each.partition, {})[each.kind.topic] = each
         commits: list[PartitionCommit] = []
         touched: dict[int, Touched] = {}
         for partition in sorted(by_partition):
@@ -76,15 +96,28 @@ class Processor:
             state.seq += 1
             commit = PartitionCommit(partition, state.seq, {t: positions[t, partition] for t in KIND_OF_TOPIC}, {})
             letters = Rows.of(DEAD_LETTER_COLUMNS)
-            for topic in KIND_OF_TOPIC:
-                if topic in by_partition[partition]:
-                    part = by_partition[partition][topic]
-                    self._take(state, part, commit, touched[partition], positions[topic, partition], replaying)
-                    dead_letter_rows(part, letters, cluster_id)
+            why = "and its log was made anew"
+            expired_rows(state.pending.of_other_logs(cluster_id), partition, letters, why)
+            due: dict[str, list[Held]] = {}
+            for topic, kind in KIND_OF_TOPIC.items():
+                part = by_partition[partition].get(topic)
+                if part is None:
+                    if topic not in due:
+                        continue
+                    part = Judged(kind, partition, positions[topic, partition], 0)
+                self._take(state, part, due.get(topic, ()), commit, touched[partition], cluster_id, replaying)
+                dead_letter_rows(part, letters, cluster_id)
+                if kind is ENROLLMENT:
+                    for event in state.pending.release(event.member_id for event in part.events):
+                        due.setdefault(event.topic, []).append(event)
+            if not replaying:
+                expired_ms = self._latest_ms(by_partition[partition].values()) - self._pending_ms
+            self._expire(state, commit, letters, expired_ms)
             commit.rows["dead_letters"] = letters
             commit.rows["outbox"] = dead_letter_messages(letters)
             commit.watermark_us, commit.members = state.latest_event_us, len(state)
             commit.model_version = self.scorer(state).version
+            commit.late = touched[partition].late
             commits.append(commit)
         self._score(commits, touched)
         return commits
@@ -100,12 +133,16 @@ class Processor:
         self,
         state: PartitionState,
         part: Judged,
+        due: Sequence[Held],
         commit: PartitionCommit,
         touched: Touched,
-        start: int,
+        cluster_id: str,
         replaying: bool,
     ) -> None:
+        if due:
+            part = after(due, part)
         refuse_misplaced(part, state)
+        pending = hold_strangers(part, state, cluster_id) - len(due)
         accepted = len(part)
         self._drop_duplicates(state, part, replaying)
         if part.readings is None:
@@ -114,9 +151,27 @@ class Processor:
             apply_readings(state, part.readings, part.slots, touched)
         if part.kind.table:
             commit.rows[part.kind.table] = stored_rows(part)
+        gaps = part.next_offset - commit.offsets[part.kind.topic] - part.records
         commit.offsets[part.kind.topic] = part.next_offset
-        gaps = part.next_offset - start - part.records
-        commit.counts[part.kind.topic] = TopicCount(len(part), accepted - len(part), len(part.refused), gaps)
+        refused = len(part.refused)
+        commit.counts[part.kind.topic] = TopicCount(len(part), accepted - len(part), refused, gaps, pending)
+
+    @staticmethod
+    def _latest_ms(parts: Iterable[Judged]) -> int:
+        """The time of the partition's log: the latest timestamp of the batch's records."""
+        times = [part.batch.timestamps_ms for part in parts if part.batch is not None and len(part.batch)]
+        return max((int(column.max()) for column in times), default=0)
+
+    @staticmethod
+    def _expire(state: PartitionState, commit: PartitionCommit, letters: Rows, until_ms: int | None) -> None:
+        if until_ms is None or not len(state.pending):
+            return
+        commit.expired_ms = until_ms
+        expired = state.pending.expire(until_ms)
+        expired_rows(expired, state.partition, letters, "nor was until its time was up")
+        for event in expired:
+            count = commit.counts.get(event.topic, TopicCount())
+            commit.counts[event.topic] = count + TopicCount(dead_letters=1, pending=-1)
 
     def _drop_duplicates(self, state: PartitionState, part: Judged, replaying: bool) -> None:
         if part.readings is not None:
@@ -138,13 +193,16 @@ class Processor:
             part.filter((~duplicate).tolist())
 
     def _score(self, commits: Sequence[PartitionCommit], touched: Mapping[int, Touched]) -> None:
+        by_models: dict[str, list[tuple[PartitionCommit, Marked]]] = {}
         for commit in commits:
             state, marks = self.states[commit.partition], touched[commit.partition]
-            slots = np.array(sorted(marks.scored | marks.based), np.int64)
+            slots, based = marks.slots(len(state))
             as_of = state["watermark"][slots]
             if marks.batch_as_of_us is not None:
                 as_of = np.maximum(as_of, marks.batch_as_of_us)
-            based = np.array(sorted(marks.based), np.int64)
-            scores, outbox = score_members(self.scorer(state), state, slots, based, as_of)
-            commit.rows["scores"] = scores
-            commit.rows["outbox"].extend(outbox)
+            by_models.setdefault(state.models, []).append((commit, Marked(state, slots, based, as_of)))
+        for models, parts in by_models.items():
+            found = score_members(self._scorers(models), [marked for _, marked in parts])
+            for (commit, _), (scores, outbox) in zip(parts, found, strict=True):
+                commit.rows["scores"] = scores
+                commit.rows["outbox"].extend(outbox)

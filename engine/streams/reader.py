@@ -1,5 +1,6 @@
 """Reads record batches of assigned partitions: no consumer group, explicit offsets, loud on a gap in the log."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -8,13 +9,16 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 
 from engine.errors import StreamError
+from engine.streams.beside import beside
 from engine.streams.client import BOOTSTRAP_MS, broker_errors
 from engine.streams.records import NULL, RawBatch, RecordBatch, columns_of
 
 _FETCH_BYTES = 4 << 20
+_NEXT_FETCH_MS = 50
 _ASK_MS = 5_000
 """How long one question for log ends may take: the caller asks again, with fresh metadata, rather than wait for an old
 connection's timeout."""
+_ASK_AGAIN_SECONDS = 0.05
 
 
 class _WholeBatches(Fetcher.PartitionRecords):  # type: ignore[misc]
@@ -94,8 +98,14 @@ class RecordReader(Protocol):
     def poll(self, max_records: int, timeout_ms: int) -> list[RecordBatch]:
         """What is there, about `max_records` in all; [] after the timeout. Raises StreamError."""
 
+    def lag(self, batches: Sequence[RecordBatch]) -> dict[tuple[str, int], int]:
+        """How many records the log held behind each of the batches, as the latest fetch told."""
+
     def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The log end of each topic partition as the broker tells it now."""
+
+    def begin_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The first offset each topic partition still holds."""
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -132,29 +142,63 @@ class KafkaReader:
         self._positions = dict(positions)
 
     def poll(self, max_records: int, timeout_ms: int) -> list[RecordBatch]:
-        """What is there, about `max_records` in all: whole batches; [] after the timeout. Raises StreamError."""
+        """What is there, about `max_records` in all: whole batches; [] after the timeout. Raises StreamError.
+
+        One fetch brings 4 MB of a topic partition at most; while the log holds more, the next one is waited for.
+        """
+        taken: dict[TopicPartition, list[RawBatch]] = {}
+        count = 0
         with broker_errors(self._bootstrap, "read"):
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
-        batches = []
-        for place, raw in polled.items():
-            at = place.topic, place.partition
-            batches.append(columns_of(*at, self._positions[at], raw))
-            self._positions[at] = batches[-1].next_offset
+            while count < max_records:
+                polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records - count)
+                for place, raw in polled.items():
+                    taken.setdefault(place, []).extend(raw)
+                    count += len(raw)
+                timeout_ms = _NEXT_FETCH_MS
+                if not polled or not self._behind(taken):
+                    break
+        batches = beside(self._columns, list(taken.items()), count)
+        self._positions.update({(batch.topic, batch.partition): batch.next_offset for batch in batches})
         return batches
+
+    def _columns(self, read: tuple[TopicPartition, Sequence[RawBatch]]) -> RecordBatch:
+        place, raw = read
+        return columns_of(place.topic, place.partition, self._positions[place.topic, place.partition], raw)
+
+    def _behind(self, taken: Mapping[TopicPartition, Sequence[RawBatch]]) -> bool:
+        """Whether the log holds more of these topic partitions than a fetch response has brought."""
+        return any((self._consumer.highwater(place) or 0) > raw[-1].next_offset for place, raw in taken.items())
+
+    def lag(self, batches: Sequence[RecordBatch]) -> dict[tuple[str, int], int]:
+        """How many records the log held behind each of the batches, as the broker told with the latest fetch."""
+        ends = {(b.topic, b.partition): self._consumer.highwater(TopicPartition(b.topic, b.partition)) for b in batches}
+        following = {(b.topic, b.partition): b.next_offset for b in batches}
+        return {place: max(0, end - following[place]) for place, end in ends.items() if end is not None}
 
     def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The log end of each topic partition as the broker tells it now. Raises StreamError while it is away."""
-        places = [TopicPartition(topic, partition) for topic, partition in partitions]
-        with broker_errors(self._bootstrap, "ask for log ends"):
-            ends = self._consumer.end_offsets(places, timeout_ms=_ASK_MS)
-        return {(place.topic, place.partition): int(offset) for place, offset in ends.items()}
+        return self._ask("ask for log ends", self._consumer.end_offsets, partitions)
 
     def begin_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The first offset each topic partition still holds: where a new consumer begins."""
+        return self._ask("ask for log starts", self._consumer.beginning_offsets, partitions)
+
+    def _ask(self, doing: str, question: Any, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         places = [TopicPartition(topic, partition) for topic, partition in partitions]
-        with broker_errors(self._bootstrap, "ask for log starts"):
-            starts = self._consumer.beginning_offsets(places)
-        return {(place.topic, place.partition): int(offset) for place, offset in starts.items()}
+        deadline = time.monotonic() + _ASK_MS / 1000
+        while True:
+            try:
+                with broker_errors(self._bootstrap, doing):
+                    offsets = question(places, timeout_ms=_ASK_MS)
+                return {(place.topic, place.partition): int(offset) for place, offset in offsets.items()}
+            except KeyError as error:
+                # the client leaves out, and then misses, a partition whose leader its metadata does not name yet, as
+                # it does not for a topic that is not read just now; it has asked for newer metadata
+                if time.monotonic() > deadline:
+                    raise StreamError(
+                        f"cannot {doing}: the broker at {self._bootstrap} names no leader: {error}"
+                    ) from error
+                time.sleep(_ASK_AGAIN_SECONDS)
 
     def close(self) -> None:
         """Gives the connection back."""

@@ -67,6 +67,13 @@ class Readings:
         names = ("offsets", "times_ms", "metrics", "values", "digests", "texts", "records")
         return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
+    def followed_by(self, other: "Readings") -> "Readings":
+        """These and then those."""
+        begin = np.array([len(self.data), 0])
+        moved = replace(other, texts=other.texts + begin, records=other.records + begin)
+        names = ("data", "offsets", "times_ms", "metrics", "values", "digests", "texts", "records")
+        return Readings(*(np.concatenate([getattr(self, name), getattr(moved, name)]) for name in names))
+
     def text(self, which: int) -> TextColumn:
         """The column of EVENT_ID, SOURCE or MEMBER."""
         return TextColumn(self.data, self.texts[:, which, 0], self.texts[:, which, 1])
@@ -87,7 +94,7 @@ def units(metrics: Integers) -> TextColumn:
     return TextColumn(_UNIT_BYTES, _UNIT_AT[metrics], _UNIT_AT[metrics + 1] - _UNIT_AT[metrics])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _spaces(data: Bytes, at: int, end: int) -> int:
     """Where white space ends."""
     while at < end and (data[at] == 32 or data[at] == 9 or data[at] == 10 or data[at] == 13):
@@ -95,7 +102,7 @@ def _spaces(data: Bytes, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _string_end(data: Bytes, at: int, end: int) -> int:
     """Where the plain ASCII string that begins at `at` has its closing quote; -1 for any other."""
     while at < end:
@@ -108,7 +115,7 @@ def _string_end(data: Bytes, at: int, end: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _equal(data: Bytes, at: int, length: int, other: Bytes, begin: int, stop: int) -> bool:
     """Whether two ranges hold the same bytes."""
     if length != stop - begin:
@@ -119,7 +126,7 @@ def _equal(data: Bytes, at: int, length: int, other: Bytes, begin: int, stop: in
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _which(data: Bytes, at: int, length: int, texts: Bytes, places: Integers) -> int:
     """Index of the packed text that the range equals; -1 for none."""
     for k in range(len(places) - 1):
@@ -128,7 +135,7 @@ def _which(data: Bytes, at: int, length: int, texts: Bytes, places: Integers) ->
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _number(data: Bytes, at: int, end: int) -> tuple[float, int, bool]:
     """A JSON number of at most 15 digits without an exponent, exactly; where it ends (-1: not one), and if integer.
 
@@ -158,10 +165,11 @@ def _number(data: Bytes, at: int, end: int) -> tuple[float, int, bool]:
     if at < end and (data[at] == 101 or data[at] == 69):
         return 0.0, -1, False
     value = float(mantissa) / _POWERS[fraction]
-    return (-value if negative else value), at, integer
+    # -0 is the integer zero, which has no sign; -0.0 has one
+    return (-value if negative and not (integer and mantissa == 0) else value), at, integer
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _object(data: Bytes, at: int, end: int, places: Integers, numbers: NDArray[np.float64]) -> bool:
     """Reads one object: places [keys, 2] of its texts and `numbers` [keys]. False where it is left to msgspec."""
     seen = 0
@@ -204,7 +212,7 @@ def _object(data: Bytes, at: int, end: int, places: Integers, numbers: NDArray[n
             return bool(seen == 255 and _spaces(data, at + 1, end) == end)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def parse(
     data: Bytes,
     starts: Integers,

@@ -112,7 +112,7 @@ class RawBatch:
     appended_ms: int
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
     """A zigzag varint of at most ten bytes and where it ends; -1 as its end where there is none."""
     value = np.uint64(0)
@@ -127,11 +127,20 @@ def _varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
     return 0, -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def walk(
-    data: Bytes, at: int, count: int, first_ms: int, appended_ms: int, base_offset: int, out: NDArray[np.int64]
+    data: Bytes,
+    at: int,
+    count: int,
+    first_ms: int,
+    appended_ms: int,
+    base_offset: int,
+    starts: Integers,
+    lengths: Integers,
+    offsets: Integers,
+    times_ms: Integers,
 ) -> int:
-    """Finds `count` records from data[at] on: start, length, offset, time into out [count, 4]. -1, or the bad one."""
+    """Finds `count` records from data[at] on and fills the columns [count]. -1, or the bad one."""
     for i in range(count):
         length, at = _varint(data, at, len(data))
         end = at + length
@@ -150,8 +159,8 @@ def walk(
         value, at = _varint(data, at + max(key, 0), end)
         if at < 0 or value < -1 or at + max(value, 0) > end:
             return i
-        out[i, 0], out[i, 1], out[i, 2] = at, value, base_offset + delta
-        out[i, 3] = first_ms + delta_ms if appended_ms == -1 else appended_ms
+        starts[i], lengths[i], offsets[i] = at, value, base_offset + delta
+        times_ms[i] = first_ms + delta_ms if appended_ms == -1 else appended_ms
         at = end  # headers say nothing to us
     return -1
 
@@ -159,10 +168,9 @@ def walk(
 def columns_of(topic: str, partition: int, position: int, raw: Sequence[RawBatch]) -> RecordBatch:
     """The records of consecutive raw batches from offset `position` on. Raises StreamError for a malformed record."""
     data = np.frombuffer(b"".join(batch.data for batch in raw), np.uint8)
-    found = np.empty((sum(batch.count for batch in raw), 4), np.int64)
+    columns = np.empty((4, sum(batch.count for batch in raw)), np.int64)
     begin = row = 0
     for batch in raw:
-        out = found[row : row + batch.count]
         wrong = walk(
             data[: begin + len(batch.data)],
             begin + batch.start,
@@ -170,7 +178,7 @@ def columns_of(topic: str, partition: int, position: int, raw: Sequence[RawBatch
             batch.first_ms,
             batch.appended_ms,
             batch.base_offset,
-            out,
+            *columns[:, row : row + batch.count],
         )
         if wrong >= 0:
             raise StreamError(
@@ -178,6 +186,15 @@ def columns_of(topic: str, partition: int, position: int, raw: Sequence[RawBatch
                 "malformed: its checksum was right, so a producer has written it so"
             )
         begin, row = begin + len(batch.data), row + batch.count
-    found = found[found[:, 2] >= position]  # a fetch may begin in the middle of a batch
-    starts, lengths, offsets, times = (np.ascontiguousarray(found[:, k]) for k in range(4))
-    return RecordBatch(topic, partition, data, starts, lengths, offsets, times, raw[-1].next_offset)
+    starts, lengths, offsets, times = columns
+    first = int(np.searchsorted(offsets, position))  # a fetch may begin in the middle of a batch
+    return RecordBatch(
+        topic,
+        partition,
+        data,
+        starts[first:],
+        lengths[first:],
+        offsets[first:],
+        times[first:],
+        raw[-1].next_offset,
+    )

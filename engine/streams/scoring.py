@@ -1,29 +1,48 @@
-"""Scores members of a partition's state: the one function under the stream and the batches."""
+"""Scores members of partitions' states: the one function under the stream and the batches."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.batch import Rows
-from engine.scoring.health_score import HealthScorer
+from engine.domain.batch import Rows, grouped
+from engine.scoring.health_score import HealthScorer, ScoreInputs
 from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
 from engine.scoring.member_state import PartitionState
 from engine.streams.outputs import score_rows
 
+_TOGETHER = 10_000
+"""Members scored at once. Most of what a score costs in a small batch does not depend on how many there are."""
 
-def score_members(
-    scorer: HealthScorer,
-    state: PartitionState,
-    slots: NDArray[np.int64],
-    based: NDArray[np.int64],
-    as_of_us: NDArray[np.int64],
-) -> tuple[Rows, Rows]:
-    """Scores the members as of `as_of_us` [slots] and writes that into the state; returns score rows and outbox rows.
 
-    `based`, rising and among the rising `slots`, are those whose base prediction is made anew.
+class Marked(NamedTuple):
+    """Members of one partition to score as of `as_of_us` [slots]; `based` are those to predict the base of anew.
+
+    `slots` rise, and so do `based`, which are among them.
     """
-    renew_base(scorer, state, based, as_of_us[np.searchsorted(slots, based)])
-    renew_forecasts(state, slots, scorer.models.behavior)
-    return score_rows(scorer, state, slots, as_of_us, score_inputs(state, slots, as_of_us))
+
+    state: PartitionState
+    slots: NDArray[np.int64]
+    based: NDArray[np.int64]
+    as_of_us: NDArray[np.int64]
+
+
+def score_members(scorer: HealthScorer, parts: Sequence[Marked]) -> list[tuple[Rows, Rows]]:
+    """Scores the members and writes that into their states; returns score rows and outbox rows of each part.
+
+    A member's score does not depend on who is scored beside.
+    """
+    found: list[tuple[Rows, Rows]] = []
+    for group in grouped(parts, [len(part.slots) for part in parts], _TOGETHER):
+        inputs = []
+        for state, slots, based, as_of_us in group:
+            renew_base(scorer, state, based, as_of_us[np.searchsorted(slots, based)])
+            renew_forecasts(state, slots, scorer.models.behavior)
+            inputs.append(score_inputs(state, slots, as_of_us))
+        places = [(part.state, part.slots, part.as_of_us) for part in group]
+        found += score_rows(scorer, places, ScoreInputs.joined(inputs))
+    return found
 
 
 def renew_base(

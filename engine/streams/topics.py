@@ -1,12 +1,14 @@
 """Topics: one a kind of event and the topics of our own, all with the same number of partitions."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kafka.partitioner.default import murmur2
 
 from engine.domain.batch import TopicIdentity
 from engine.domain.events import KIND_OF_TOPIC
-from engine.errors import StreamError
+from engine.errors import StreamError, TopicsChangedError
 from engine.streams.client import BOOTSTRAP_MS, admin_client
 
 PARTITIONS = 64
@@ -44,17 +46,25 @@ def ensure_topics(bootstrap: str) -> None:
                 raise StreamError(f"the broker at {bootstrap} shows new topics without partitions: {missing}")
             time.sleep(0.05)
         described = admin.describe_topics(wanted)
+    _check_partitions(described)
+
+
+def _check_partitions(described: Sequence[Mapping[str, Any]]) -> None:
     for topic in described:
         count = len(topic["partitions"])
         if count != PARTITIONS:
-            raise StreamError(
+            raise TopicsChangedError(
                 f"topic {topic['name']!r} has {count} partitions, not {PARTITIONS}: members would change owners"
             )
 
 
 def identities(bootstrap: str, timeout_ms: int = BOOTSTRAP_MS) -> dict[str, TopicIdentity]:
-    """The identity of every input topic's log: what tells a log made anew from the one our offsets belong to."""
+    """The identity of every input topic's log: what tells a log made anew from the one our offsets belong to.
+
+    Raises StreamError while the broker is away, and TopicsChangedError where a topic has another number of partitions.
+    """
     with admin_client(bootstrap, timeout_ms) as admin:
         cluster = str(admin.describe_cluster()["cluster_id"])
         described = admin.describe_topics(list(INPUT_TOPICS))
+    _check_partitions(described)
     return {topic["name"]: TopicIdentity(cluster, str(topic.get("topic_id", ""))) for topic in described}

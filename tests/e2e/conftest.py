@@ -1,5 +1,6 @@
 """The whole stack, started as a user starts it, once a session."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import psutil
 import pytest
 
 from cluster.stack.state import Endpoints, StateDir
+from engine import tracing
 from engine.storage.queries import Queries
+from tests.collector import Collector
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class RunningStack:
     http: httpx2.Client
     queries: Queries
     supervisor: psutil.Process
+    collector: Collector
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs `vitanexus ... --dir` of this stack."""
@@ -30,15 +34,16 @@ class RunningStack:
 
     def shards(self) -> list[psutil.Process]:
         """The processes of the member shards."""
-        children = self.supervisor.children(recursive=True)
-        return [child for child in children if "ray::MemberShar" in child.name() or "MemberShard" in _title(child)]
+        return self.actors("MemberShard")
 
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
+    def actors(self, kind: str) -> list[psutil.Process]:
+        """The processes of the actors of this class; Linux keeps 15 letters of a process's name."""
+        found = []
+        for child in self.supervisor.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # others come and go while we look
+                if f"ray::{kind}"[:15] in child.name() or kind in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
 
 def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +57,11 @@ def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """`vitanexus up --detach`, and `down` at the end, after which nothing of it is left."""
     directory = tmp_path_factory.mktemp("stack")
-    started = vitanexus("up", "--detach", "--dir", str(directory))
+    collector = Collector()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(tracing.ENDPOINT, collector.endpoint)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "500")
+        started = vitanexus("up", "--detach", "--dir", str(directory))
     log = directory / "supervisor.log"
     assert started.returncode == 0, started.stderr + (log.read_text() if log.is_file() else "")
     state = StateDir(directory).read()
@@ -61,9 +70,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     family = [supervisor, *supervisor.children(recursive=True)]
     queries = Queries(state.endpoints.postgres)
     with httpx2.Client(base_url=state.endpoints.http, timeout=30) as http:
-        yield RunningStack(directory, state.endpoints, http, queries, supervisor)
+        yield RunningStack(directory, state.endpoints, http, queries, supervisor, collector)
     queries.close()
     stopped = vitanexus("down", "--dir", str(directory))
     assert stopped.returncode == 0, stopped.stderr
     _, alive = psutil.wait_procs(family, timeout=20)
+    collector.close()
     assert not alive, f"left running: {alive}"

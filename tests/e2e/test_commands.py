@@ -27,6 +27,7 @@ COMMANDS = (
     "predict",
     "train",
     "evaluate",
+    "shards",
     "docs",
 )
 
@@ -39,17 +40,19 @@ def test_help_teaches_every_command() -> None:
 
 
 def test_the_demo_checks_itself(tmp_path: Path) -> None:
-    done = vitanexus("demo", "--members", "40", "--days", "3", "--dir", str(tmp_path / "demo"))
+    seed = "17"  # one of its readings is of a member who is not enrolled
+    done = vitanexus("demo", "--members", "40", "--days", "3", "--seed", seed, "--dir", str(tmp_path / "demo"))
     told = " ".join(done.stdout.split())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "check holds" in told and "40 of 40 members scored" in told
+    assert "check holds: 2,380 produced" in told and "1 held for members not enrolled" in told
+    assert "40 of 40 members scored" in told
 
 
 def test_real_files_are_replayed_into_the_running_stack(stack: RunningStack) -> None:
     folder = shared_data("tuva_demo_100")
 
     def consumed() -> int:
-        return sum(row.applied + row.duplicates + row.dead_letters for row in stack.queries.consumed())
+        return sum(row.taken for row in stack.queries.consumed())
 
     before = consumed()
     sent = stack.command("replay", "tuva", str(folder))

@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 
+from actors.ports import live
 from actors.shard_loop import ShardLoop
 from engine.interop.sources import read
 from engine.scoring.health_score import HealthScorer
@@ -18,12 +19,8 @@ def test_real_files_become_the_oracles_state_and_scores(
     any_bootstrap: str, database: str, scorer: HealthScorer
 ) -> None:
     sources = {"fitabase": shared_data("fitbit_fitabase_2016"), "tuva": shared_data("tuva_demo_100")}
-    shards = [
-        ShardLoop(
-            plan(f"shard-{i}", database, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000), lambda _: scorer
-        )
-        for i in range(2)
-    ]
+    plans = [plan(f"shard-{i}", database, any_bootstrap, range(i, PARTITIONS, 2), poll_records=5000) for i in range(2)]
+    shards = [ShardLoop(work, lambda _: scorer, live(work)) for work in plans]
     threads = [threading.Thread(target=shard.run) for shard in shards]
     for thread in threads:
         thread.start()

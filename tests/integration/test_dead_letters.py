@@ -39,7 +39,7 @@ def test_what_was_refused_is_applied_once_its_cause_is_put_right(
         producer.send_bytes(READING.topic, LATE, json.dumps(wrong).encode(), home)
         producer.send_bytes(READING.topic, LATE, NO_JSON, home)
         producer.flush()
-    shard = ShardProcess(plan("shard-0", database, embedded_bootstrap), tmp_path)
+    shard = ShardProcess(plan("shard-0", database, embedded_bootstrap, pending_seconds=0.0), tmp_path)
     wait_committed(database, log_ends(embedded_bootstrap))
     store = DeadLetters(database, pool_size=1)
     ours = [letter for letter in store.find() if LATE.encode() in letter.payload or letter.payload == NO_JSON]
@@ -79,7 +79,7 @@ def test_a_letter_whose_rest_the_log_has_dropped_is_named_and_stays(
     with EventProducer(kafka_bootstrap) as producer:
         producer.send_bytes(READING.topic, LATE, payload, home)
         producer.flush()
-    shard = ShardProcess(plan("shard-0", database, kafka_bootstrap), tmp_path)
+    shard = ShardProcess(plan("shard-0", database, kafka_bootstrap, pending_seconds=0.0), tmp_path)
     wait_committed(database, log_ends(kafka_bootstrap))
     assert shard.finish() == 0
     with admin_client(kafka_bootstrap) as admin:

@@ -6,18 +6,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import psycopg
 import pytest
 
 from actors.relay import RelayLoop
 from benchmarks.alert_latency import measure
+from engine.domain.batch import TextColumn
+from engine.streams.score_messages import pack
 from engine.streams.topics import CARE_ALERTS, SCORES_UPDATED, partition_of
 from tests.kafka import KafkaBroker
 from tests.oracle import read_log
 from tests.waiting import wait_for
 
 
-def put(url: str, first: int, count: int, topic: str = SCORES_UPDATED) -> None:
+def put(url: str, first: int, count: int, topic: str = CARE_ALERTS) -> None:
     """Messages numbered from `first` into the outbox, keyed by ten members in turn."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.executemany(
@@ -46,9 +49,9 @@ def relay(url: str, bootstrap: str) -> Iterator[RelayLoop]:
 
 
 def published(bootstrap: str) -> dict[int, list[int]]:
-    """The numbers in each partition of scores.updated, in the order of the log."""
+    """The numbers in each partition of care.alerts, in the order of the log."""
     numbers = defaultdict(list)
-    for record in read_log(bootstrap, (SCORES_UPDATED,)):
+    for record in read_log(bootstrap, (CARE_ALERTS,)):
         numbers[record.partition].append(json.loads(record.payload)["n"])
     return numbers
 
@@ -64,6 +67,44 @@ def test_messages_of_a_member_keep_their_order(embedded_bootstrap: str, database
     for partition, part in numbers.items():
         assert part == sorted(part)
         assert all(partition_of(f"member-{n % 10}") == partition for n in part)
+
+
+def test_the_scores_of_a_batch_go_out_one_by_one(embedded_bootstrap: str, database: str) -> None:
+    members = [f"member-{n}" for n in range(300)]
+    reals = np.arange(300.0)
+    reals[7] = np.nan
+    columns = {
+        "member_id": TextColumn.of(members),
+        "as_of": np.arange(300) * 1_000_000,
+        "category": TextColumn.chosen(("Low", "Insufficient data"), np.isnan(reals).astype(int)),
+        **{name: reals + i for i, name in enumerate(("score", "predicted_cost", "cost_lower_90", "cost_upper_90"))},
+        "model_version": ["models-1"],
+        "seq": [41],
+    }
+    with relay(database, embedded_bootstrap) as loop:
+        with psycopg.connect(database) as connection:
+            insert = "INSERT INTO outbox (topic, message_key, payload) VALUES (%s, '', %s)"
+            connection.execute(insert, (SCORES_UPDATED, pack(columns)))
+            connection.execute("NOTIFY vitanexus_outbox")
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
+    assert loop.published == 300
+    log = read_log(embedded_bootstrap, (SCORES_UPDATED,))
+    found = {message["member_id"]: (message, record) for record in log for message in [json.loads(record.payload)]}
+    assert found.keys() == set(members)
+    assert all(partition_of(member) == record.partition for member, (_, record) in found.items())
+    assert found["member-8"][0] == {
+        "v": 1,
+        "as_of": 8000,
+        "member_id": "member-8",
+        "score": 8.0,
+        "category": "Low",
+        "predicted_cost": 9.0,
+        "cost_lower_90": 10.0,
+        "cost_upper_90": 11.0,
+        "model_version": "models-1",
+        "seq": 41,
+    }
+    assert (found["member-7"][0]["score"], found["member-7"][0]["category"]) == (None, "Insufficient data")
 
 
 def test_of_two_relays_one_works_and_the_other_takes_over(embedded_bootstrap: str, database: str) -> None:

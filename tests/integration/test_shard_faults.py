@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import psycopg
 import pytest
 
-from actors.shard_loop import ShardLoop, ShardPlan
+from actors.pace import ShardPlan
+from actors.ports import live
+from actors.shard_loop import ShardLoop
 from cluster.stack import postgres
 from cluster.stack.postgres import EmbeddedPostgres
 from cluster.stack.process import Recorded, free_port
@@ -58,16 +61,19 @@ def finish_and_check(shard: ShardProcess, url: str, bootstrap: str, scorer: Heal
 
 def kill_repeatedly(times: int, url: str, bootstrap: str, folder: Path, scorer: HealthScorer) -> None:
     chance = random.Random(20240301)
-    batch = events(60, 2 + times)
-    work = plan("shard-0", url, bootstrap, poll_records=100)
-    produce(bootstrap, batch)
-    for _ in range(times):
+    batch = events(60, 2 + 2 * times)
+    work = plan("shard-0", url, bootstrap, poll_records=50)
+    part = len(batch) // times
+    interrupted = 0
+    for number in range(times):
+        last = number == times - 1
+        produce(bootstrap, batch[number * part :] if last else batch[number * part : (number + 1) * part])
         before = sum(committed(url).values())
         shard = ShardProcess(work, folder)
-        wait_total(url, min(before + 1 + chance.randrange(len(batch) // (2 * times)), len(batch)))
-        time.sleep(chance.random() * 0.1)
+        wait_total(url, before + 1 + chance.randrange(part // 3))
         shard.kill()
-    assert sum(committed(url).values()) < len(batch), "the shard was done before the last kill"
+        interrupted += sum(committed(url).values()) < (len(batch) if last else (number + 1) * part)
+    assert interrupted > 0, "the shard was done before every kill"
     expected = finish_and_check(ShardProcess(work, folder), url, bootstrap, scorer)
     assert expected.total().duplicates > 0
     assert expected.total().dead_letters > 0
@@ -88,7 +94,7 @@ def test_kill_9_ten_times(embedded_bootstrap: str, database: str, tmp_path: Path
 def test_a_crash_at_any_point_of_the_commit(
     place: str, embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    work = plan("shard-0", database, embedded_bootstrap)
+    work = plan("shard-0", database, embedded_bootstrap, poll_records=100)
     produce(embedded_bootstrap, events())
     assert ShardProcess(work, tmp_path, f"{place}:SIGKILL:3").wait() == -signal.SIGKILL
     finish_and_check(ShardProcess(work, tmp_path), database, embedded_bootstrap, scorer)
@@ -114,11 +120,11 @@ def test_a_frozen_shard_is_fenced_by_its_successor(
 def test_a_shard_frozen_inside_its_transaction_does_not_hold_its_successor_up(
     embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
 ) -> None:
-    work = plan("shard-0", database, embedded_bootstrap, lease_seconds=3.0)
+    work = plan("shard-0", database, embedded_bootstrap, lease_seconds=3.0, poll_records=100)
     batch = events()
     produce(embedded_bootstrap, batch)
     zombie = ShardProcess(work, tmp_path, "before-commit:SIGSTOP:3")
-    wait_total(database, 500)
+    zombie.wait_frozen()
     successor = ShardProcess(work, tmp_path)
     wait_total(database, len(batch), 60)
     zombie.send(signal.SIGCONT)
@@ -131,13 +137,15 @@ def test_a_session_that_fell_silent_inside_a_copy_is_ended_by_the_next_owner(own
     bounded = f"{database}?options=-c%20statement_timeout%3D10000"
     former, successor = ShardStore(bounded, "shard-0", 1.5), ShardStore(bounded, owner, 1.5)
     former.reconnect()
-    successor.reconnect()
+    former.enter([0])
     assert former.acquire([0]) == [0]
+    successor.reconnect()
     with psycopg.connect(database, application_name="shard-0") as frozen, frozen.cursor() as cursor:
         cursor.execute("SELECT * FROM partition_leases FOR UPDATE")
         copying = cursor.copy("COPY readings FROM STDIN")
         copying.__enter__()
         time.sleep(1.6)
+        successor.enter([0])
         assert successor.acquire([0]) == [0]
         with pytest.raises(psycopg.OperationalError):
             copying.__exit__(None, None, None)
@@ -172,7 +180,8 @@ def test_a_shard_waits_for_postgres_at_its_start_and_says_when_it_gives_up(
     embedded_bootstrap: str, scorer: HealthScorer
 ) -> None:
     url = f"postgresql://postgres:none@127.0.0.1:{free_port()}/{postgres.DATABASE}"
-    loop = ShardLoop(plan("shard-0", url, embedded_bootstrap, retry_seconds=1.5), lambda _: scorer)
+    work = plan("shard-0", url, embedded_bootstrap, retry_seconds=1.5)
+    loop = ShardLoop(work, lambda _: scorer, live(work))
     with pytest.raises(StorageError, match=r"shard-0: PostgreSQL stayed away for 1\.5 s"):
         loop.run()
 
@@ -264,4 +273,33 @@ def _costs_after_restart(shard: ShardProcess, work: ShardPlan, url: str, folder:
     assert again.finish() == 0
     with psycopg.connect(url) as connection:
         payloads = connection.execute("SELECT payload FROM member_state").fetchall()
-    return sum(int(PartitionState.load(payload)["cost_cents"].sum()) for (payload,) in payloads)
+    return sum(_cents(PartitionState.load(payload)) for (payload,) in payloads)
+
+
+def _cents(state: PartitionState) -> int:
+    return int(state.monthly_costs(np.arange(len(state)))[0].sum())
+
+
+def test_events_before_their_members_enrolment_are_held_through_kills_and_applied_once(
+    embedded_bootstrap: str, database: str, tmp_path: Path, scorer: HealthScorer
+) -> None:
+    batch = events(20, 3)
+    work = plan("shard-0", database, embedded_bootstrap, poll_records=100)
+    others = [event for event in batch if event.kind is not ENROLLMENT]
+    produce(embedded_bootstrap, others)
+    shard = ShardProcess(work, tmp_path)
+    wait_total(database, len(others) // 2)
+    shard.kill()
+    shard = ShardProcess(work, tmp_path)
+    wait_committed(database, log_ends(embedded_bootstrap))
+    with psycopg.connect(database) as connection:
+        applied, pending = connection.execute("SELECT sum(applied), sum(pending) FROM partition_offsets").fetchone()
+    assert applied == 0 and pending > len(others) // 2
+    shard.kill()
+    shard = ShardProcess(work, tmp_path)
+    produce(embedded_bootstrap, [event for event in batch if event.kind is ENROLLMENT])
+    expected = finish_and_check(shard, database, embedded_bootstrap, scorer)
+    enrolled = {event.member_id for event in batch if event.kind is ENROLLMENT}
+    assert expected.total().pending == sum(event.member_id not in enrolled for event in batch)
+    assert expected.total().duplicates > 0
+    assert "events of members not enrolled" in shard.log.read_text()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cluster.simulation.job import Checkpointed
+from engine.domain.scaling import Scaling, SimulationCapacity
 from simulations.batch import Batch, Partial, Paths
 from simulations.choose import plan
 from simulations.plans import Plan
@@ -51,10 +52,28 @@ def alone() -> np.ndarray:
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_the_number_of_workers_does_not_change_a_bit(workers: int, alone: np.ndarray) -> None:
-    from actors.simulation import RayRunner
+    from actors.simulation import RayRunner, Workers
 
     made, work = chosen()
+    np.testing.assert_array_equal(gather(RayRunner(Workers(workers))(made, work), made.groups), alone)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_batches_that_wait_ask_for_workers_and_do_not_change_a_bit(alone: np.ndarray) -> None:
+    from actors.simulation import RayRunner, Workers
+
+    asked: list[int] = []
+
+    class Watched(Workers):
+        def wanted(self, pending: int, now: float) -> int:
+            asked.append(super().wanted(pending, now))
+            return asked[-1]
+
+    scaling = Scaling(1, 8, 0.1, 0.0, 0.0, 0.0, 4.0)
+    made, work = chosen()
+    workers = Watched(1, scaling, SimulationCapacity(finish_seconds=1e-6))
     np.testing.assert_array_equal(gather(RayRunner(workers)(made, work), made.groups), alone)
+    assert asked[0] == 1 and max(asked) == 8 and asked[-1] < 8
 
 
 def a_worker(seconds: float = 30) -> psutil.Process:
@@ -72,13 +91,13 @@ def a_worker(seconds: float = 30) -> psutil.Process:
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_killed_workers_batch_is_run_again(alone: np.ndarray) -> None:
-    from actors.simulation import RayRunner
+    from actors.simulation import RayRunner, Workers
 
     made, work = chosen()
     killed = []
 
     def killing() -> Iterator[Partial]:
-        for i, partial in enumerate(RayRunner(2)(made, work)):
+        for i, partial in enumerate(RayRunner(Workers(2))(made, work)):
             if i in (3, 20):
                 victim = a_worker()
                 victim.kill()

@@ -10,14 +10,15 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from engine.domain.batch import PartitionCommit, Rows, TopicCount, TopicIdentity
+from engine.domain.batch import PartitionCommit, RealLists, Rows, TextColumn, TextLists, TopicCount, TopicIdentity
 from engine.domain.events import READING
-from engine.domain.records import Column, Record
+from engine.domain.records import Column, Record, reals, text, texts, whole
 from engine.domain.tables import TABLE, TABLES
 from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.migrate import core_url, migrate
+from engine.storage.placement import Placement
 from engine.storage.queries import Queries
 from engine.storage.shards import ShardStore
 
@@ -84,8 +85,27 @@ def test_copy_brings_back_every_type_and_null(database: str) -> None:
     columns = {name: [_wire(row[i]) for row in ROWS] for i, name in enumerate(EVERY_TYPE.names)}
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE every_type ({', '.join(f'{c.name} {c.sql}' for c in EVERY_TYPE)})")
-        assert copy_rows(cursor, EVERY_TYPE, columns) == 3
+        copy_rows(cursor, EVERY_TYPE, [columns])
         assert cursor.execute("SELECT * FROM every_type").fetchall() == ROWS
+
+
+def test_copy_takes_columns_of_lists_in_parts(database: str) -> None:
+    record = Record("lists", "", (whole("n", ""), texts("names", ""), reals("amounts", ""), text("kind", "")))
+    which = np.array([[0, 2], [-1, -1], [1, -1]])
+    columns = {
+        "n": np.arange(3),
+        "names": TextLists.of(("a", "ü" * 200, ""), which),
+        "amounts": RealLists(np.array([1.5, np.nan, -2.0]), np.array([0, 3, 3])),
+        "kind": TextColumn.chosen(("low", "high"), np.array([1, 0, 1])),
+    }
+    with psycopg.connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE lists ({', '.join(f'{c.name} {c.sql}' for c in record)})")
+        copy_rows(cursor, record, [columns, columns])
+        rows = cursor.execute("SELECT * FROM lists").fetchall()
+    names, amounts = [["a", ""], [], ["ü" * 200]], [[], [1.5, None, -2.0], []]
+    assert rows == 2 * list(zip(range(3), names, amounts, ["high", "low", "high"], strict=True))
+    assert (columns["names"].tolist(), columns["amounts"].tolist()) == (names, amounts)
+    assert [columns["names"][i] for i in range(3)] == names and columns["amounts"][1] == amounts[1]
 
 
 def test_copy_takes_numpy_columns_and_refuses_unequal_ones(database: str) -> None:
@@ -100,10 +120,10 @@ def test_copy_takes_numpy_columns_and_refuses_unequal_ones(database: str) -> Non
     columns["an_instant"][2] = np.datetime64("NaT")
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE numbers ({', '.join(f'{c.name} {c.sql}' for c in record)})")
-        copy_rows(cursor, record, columns)
+        copy_rows(cursor, record, [columns])
         rows = cursor.execute("SELECT * FROM numbers").fetchall()
         with pytest.raises(ValueError, match="table numbers: column a_double has 2 values, not 3"):
-            copy_rows(cursor, record, columns | {"a_double": np.zeros(2)})
+            copy_rows(cursor, record, [columns | {"a_double": np.zeros(2)}])
     assert [row[:2] for row in rows] == [(0, 1.5), (1, None), (2, -2.0)]
     assert rows[0][2] == ROWS[0][6] and rows[2][2] is None
 
@@ -179,6 +199,7 @@ def commit_of(seq: int, first: int, count: int, **other: object) -> PartitionCom
 def store(database: str):
     made = ShardStore(database, "shard-0", 5.0)
     made.reconnect()
+    made.enter([5])
     assert made.acquire([5]) == [5]
     yield made
     made.close()
@@ -233,9 +254,11 @@ def test_the_same_commit_twice_is_refused(store: ShardStore, database: str) -> N
 def test_another_owner_waits_for_the_expiry_and_then_fences(store: ShardStore, database: str) -> None:
     other = ShardStore(database, "shard-1", 0.5)
     other.reconnect()
+    other.enter([])
     assert other.acquire([5]) == []
     short = ShardStore(database, "shard-2", 0.3)
     short.reconnect()
+    short.enter([6])
     assert short.acquire([6]) == [6]
     time.sleep(0.5)
     assert other.acquire([6]) == [6]
@@ -251,17 +274,51 @@ def test_another_owner_waits_for_the_expiry_and_then_fences(store: ShardStore, d
     short.close()
 
 
+def test_whoever_enters_under_a_name_fences_the_process_before(store: ShardStore, database: str) -> None:
+    other = ShardStore(database, "shard-1", 5.0)
+    other.reconnect()
+    other.enter([5, 6])
+    assert other.assigned(0, 0, 0) == [6], "5 was taken already"
+    assert store.assigned(1, 10, 100) == [5]
+    successor = ShardStore(database, "shard-0", 5.0)
+    successor.reconnect()
+    successor.enter([])
+    assert successor.assigned(0, 0, 0) == [5]
+    store.reconnect()
+    for late in (lambda: store.assigned(1, 10, 100), lambda: store.acquire([7])):
+        with pytest.raises(LeaseLostError, match="another process has entered as shard-0"):
+            late()
+    assert _value(database, "SELECT count(*) FROM partition_leases WHERE partition = 7") == 0
+    assert successor.acquire([5]) == [5]
+    other.close()
+    successor.close()
+
+
+def test_who_enters_gives_back_what_is_not_his_any_more(store: ShardStore, database: str) -> None:
+    placement = Placement(database, 64)
+    placement.want(["shard-0", "shard-1"])
+    placement.settle(["shard-1"], [])
+    placement.move([5], "shard-1")
+    assert placement.misplaced()[5] == ("shard-1", "shard-0")
+    again = ShardStore(database, "shard-0", 5.0)
+    again.reconnect()
+    again.enter([])
+    assert placement.misplaced()[5] == ("shard-1", "")
+    again.close()
+    placement.close()
+
+
 def test_known_events_tells_partition_and_offset(store: ShardStore, database: str) -> None:
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
         names = TABLE["lab_results"].names
         given = {"event_id": "e", "source": "lab", "member_id": "m", "test": "hba1c", "value": 6.1, "unit": "%"}
         row = {name: [given.get(name)] for name in names} | {"time": [INSTANT], "partition": [5], "kafka_offset": [17]}
-        copy_rows(cursor, TABLE["lab_results"], row)
+        copy_rows(cursor, TABLE["lab_results"], [row])
     assert store.known_events("lab_results", [("lab", "e"), ("lab", "f")]) == {("lab", "e"): (5, 17)}
 
 
 def test_queries_name_the_database_that_is_away() -> None:
     queries = Queries("postgresql://postgres:none@127.0.0.1:1/none")
     with pytest.raises(StorageError, match="PostgreSQL does not answer"):
-        queries.member_exists("m")
+        queries.tenant_of("m")
     queries.close()

@@ -9,10 +9,11 @@ from engine.domain.metrics import LAB_TESTS, METRICS
 def fault_of(event: SourceEvent) -> str:
     """The first column the event breaks, or ""."""
     schema = event.kind.schema
-    if set(event.fields) != set(schema.names):
+    needed = {column.name for column in schema if not column.nullable}
+    if not needed <= set(event.fields) <= set(schema.names):
         return "columns"
     for column in schema:
-        value = event.fields[column.name]
+        value = event.fields.get(column.name)
         if value is None:
             if not column.nullable:
                 return column.name

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from engine.domain.batch import TextColumn
 from engine.scoring import clinical
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_state import PartitionState
@@ -27,7 +28,7 @@ def person(age: int, female: bool = False) -> tuple[np.ndarray, np.ndarray]:
 def test_the_latest_two_years_count_in_whatever_order_claims_arrive(order: tuple[int, ...]) -> None:
     codes = {2022: ["C772"], 2023: ["I509"], 2024: ["E1169"]}
     state = PartitionState(0)
-    slot = np.array([state.enrol("m")])
+    slot = state.enrol(TextColumn.of(["m"]))
     for year in order:
         ccs = clinical.categories_of([codes[year]], *person(50))
         state.add_categories(slot, np.array([year]), ccs)

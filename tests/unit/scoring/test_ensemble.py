@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.domain.batch import TextColumn
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.errors import ModelError
 from engine.learning.registry import load_models
@@ -15,11 +16,13 @@ from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import INSUFFICIENT, HealthScorer
 from engine.scoring.measures import MEASURE_OF_TEST
 from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
-from engine.scoring.member_state import DAYS, NO_DAY, PartitionState
+from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import MEASURES
 from engine.scoring.record import HealthRecord, score_record
+from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
+from engine.streams.scoring import Marked, score_members
 
 US_DAY = 86_400_000_000
 DAY = 20_100
@@ -105,7 +108,7 @@ def test_too_few_data_give_a_state_and_not_a_number(scorer: HealthScorer) -> Non
 def member(chance: np.random.Generator, last: int = DAY + 39) -> PartitionState:
     """One member with readings of all the series' metrics on most of 60 days up to `last`, and on that day."""
     state = PartitionState(0)
-    state.enrol("m")
+    state.enrol(TextColumn.of(["m"]))
     state["since_day"][0] = DAY - 400
     for code in SERIES:
         days = np.append(last - 1 - np.flatnonzero(chance.random(60) < 0.8), last)
@@ -115,9 +118,9 @@ def member(chance: np.random.Generator, last: int = DAY + 39) -> PartitionState:
     return state
 
 
-def forecast(state: PartitionState, scorer: HealthScorer) -> np.ndarray:
+def forecast(state: PartitionState, scorer: HealthScorer) -> float:
     renew_forecasts(state, np.array([0]), scorer.models.behavior)
-    return state["forecast"][0].copy()
+    return float(state["forecast"][0])
 
 
 def test_the_forecast_stands_on_complete_days_and_follows_late_readings(scorer: HealthScorer) -> None:
@@ -126,26 +129,24 @@ def test_the_forecast_stands_on_complete_days_and_follows_late_readings(scorer: 
     head = int(state["head_day"][0])
     zero, steps = np.zeros(1, np.int64), np.array([METRIC_INDEX["steps"]])
     state.add_readings(zero, steps, np.array([head * US_DAY + 7_200_000_000]), np.array([5000.0]))
-    assert forecast(state, scorer).tolist() == first.tolist()  # today is under way
+    assert forecast(state, scorer) == first  # today is under way
     state.add_readings(zero, steps, np.array([(head - 5) * US_DAY]), np.array([9000.0]))
     assert state["forecast_day"][0] == NO_DAY
     late = forecast(state, scorer)
-    assert late[0] != first[0]
+    assert late != first
     state.add_readings(zero, steps, np.array([(head + 1) * US_DAY]), np.array([10.0]))
-    assert forecast(state, scorer)[0] != late[0]
+    assert forecast(state, scorer) != late
 
 
 def test_the_forecast_is_that_of_the_same_days_in_a_file(scorer: HealthScorer) -> None:
     state = member(np.random.default_rng(2))
     days = int(state["head_day"][0]) - np.arange(DAYS - 1, 0, -1)
-    sums, counts = (
-        state[name][0][[METRIC_INDEX[c] for c in SERIES]][:, days % DAYS] for name in ("metric_sum", "metric_count")
-    )
+    daily = [state.daily(np.array([0]), METRIC_INDEX[code]) for code in SERIES]
+    sums, counts = (np.stack([each[k][0][days % DAYS] for each in daily]) for k in (0, 1))
     values = np.where(counts > 0, sums / 1000.0 / np.maximum(counts, 1), np.nan).T
     first = int(np.flatnonzero(~np.isnan(values).all(axis=1))[0])
     series = DailySeries(np.array([0, len(days) - first]), days[first:], values[first:])
-    alone = [float(column[-1]) for column in scorer.models.behavior.forecast(series)]
-    assert forecast(state, scorer).tolist() == alone
+    assert forecast(state, scorer) == scorer.models.behavior.forecast(series)[0][-1]
 
 
 def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer) -> None:
@@ -163,23 +164,42 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
     state, zero = member(np.random.default_rng(3)), np.zeros(1, np.int64)
     tests = np.array([LAB_INDEX[test] for test in WELL])
     zeros = np.zeros(len(tests), np.int64)
+    unknown = PartitionState.load(state.dump())
     state.add_labs(zeros, tests, np.full(len(tests), AS_OF - US_DAY), np.array(list(WELL.values())))
+    unknown.add_costs(zero, zero, np.array([DAY]), np.array([500_000]))
     state.add_costs(zero, zero, np.array([DAY]), np.array([500_000]))
     before = scored(state)
     later = PartitionState.load(state.dump())
     later.add_costs(zero, zero, np.array([DAY + 75]), np.array([9_000_000]))
     later.add_categories(zero, np.array([2026]), np.array([[2**40 - 1, 0]], np.uint64))
     for metric, value in (("spo2", 70.0), ("heart_rate", 180.0)):
-        later["last_time"][0, METRIC_INDEX[metric]], later["last_value"][0, METRIC_INDEX[metric]] = (
-            AS_OF + US_DAY,
-            value,
-        )
+        later.add_readings(zero, zero + METRIC_INDEX[metric], zero + AS_OF + US_DAY, np.array([value]))
+    later["head_day"][:], later["forecast_day"][:] = state["head_day"], state["forecast_day"]
     assert scored(later) == before
-    stale = PartitionState.load(state.dump())
-    stale["lab_time"][0] = AS_OF + US_DAY
-    unknown = PartitionState.load(state.dump())
-    unknown["lab_value"][0] = np.nan
-    assert scored(stale) == scored(unknown) != before
+    ahead = PartitionState.load(unknown.dump())
+    ahead.add_labs(zeros, tests, np.full(len(tests), AS_OF + US_DAY), np.array(list(WELL.values())))
+    assert scored(ahead) == scored(unknown) != before
+
+
+def test_partitions_scored_together_are_as_each_alone(scorer: HealthScorer) -> None:
+    def parts() -> list[Marked]:
+        made = []
+        for partition in range(3):
+            state, slots = member(np.random.default_rng(partition)), np.arange(1 if partition != 1 else 0)
+            state.partition = partition
+            made.append(Marked(state, slots, slots, np.full(len(slots), AS_OF)))
+        return made
+
+    def told(found: list) -> list:
+        return [
+            [{n: c.tolist() if hasattr(c, "tolist") else c for n, c in r.columns.items()} for r in p] for p in found
+        ]
+
+    together = score_members(scorer, parts())
+    alone = [score_members(scorer, [part])[0] for part in parts()]
+    assert told(together) == told(alone)
+    assert [len(rows) for rows, _ in together] == [1, 0, 1]
+    assert [rows.columns["partition"].tolist() for rows, _ in together] == [[0], [], [2]]
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:

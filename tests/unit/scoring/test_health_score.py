@@ -2,18 +2,19 @@
 
 import dataclasses
 
-import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.domain.metrics import METRIC_INDEX
+from engine.domain.metrics import LAB_TESTS, METRIC_INDEX
 from engine.domain.population import Population
 from engine.learning.registry import load_models
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import CATEGORIES, HealthScorer
-from engine.scoring.interventions import Intervention, recommend
-from engine.scoring.record import HealthRecord, score_record
-from engine.scoring.risk_factors import RiskFactor
+from engine.scoring.interventions import Catalogue, Intervention
+from engine.scoring.record import HealthRecord, score_record, score_records
+from engine.scoring.risk_factors import FACTOR_CODES, NEWS2, TOP, Ranked, ranked
 from engine.settings import load_rules
 
 AS_OF = 1_735_689_600_000_000
@@ -84,6 +85,29 @@ def test_a_batch_gives_the_bits_of_each_alone(scorer: HealthScorer) -> None:
         np.testing.assert_array_equal(scorer.base.contributions(features[i : i + 1])[0], contributions[i])
 
 
+def test_records_scored_together_are_scored_as_each_alone(scorer: HealthScorer) -> None:
+    chance = np.random.default_rng(8)
+    metrics, tests = ("steps", "resting_heart_rate", "sleep_minutes"), [test.code for test in LAB_TESTS]
+    records = []
+    for i in range(64):
+        month = {code: float(chance.uniform(50, 500)) for code in metrics if chance.random() < 0.5}
+        vitals = {"spo2": float(chance.uniform(80, 100)), "heart_rate": float(chance.uniform(40, 150))} if i % 3 else {}
+        labs = {test: float(chance.uniform(1, 200)) for test in tests if chance.random() < i / 64}
+        features = {
+            "age": float(chance.integers(0, 95)),
+            "male": float(i % 2),
+            "cost_total": float(chance.uniform(0, 1e5)),
+        }
+        codes = ["E11.9", "I50.9", "C34.90", "F32.9"][: i % 5]
+        days = dict.fromkeys(month, int(chance.integers(1, 31)))
+        records.append(HealthRecord(AS_OF, features, month, days, vitals, codes, labs, int(chance.integers(0, 500))))
+    together = score_records(scorer, records)
+    assert together == [score_record(scorer, each) for each in records]
+    assert {name for score in together for name in score.components} == {
+        "base_risk", "clinical", "physiology", "wearables", "news2"
+    }  # fmt: skip
+
+
 def test_contributions_and_bias_add_up_to_the_prediction(scorer: HealthScorer) -> None:
     features = np.full((50, len(BASE_FEATURES)), 0, np.float32)
     features[:, FEATURE_INDEX["age"]] = np.linspace(30, 85, 50)
@@ -96,12 +120,34 @@ def test_interventions_answer_what_raises_the_cost() -> None:
     def entry(code: str, factors: tuple[str, ...], least: int) -> Intervention:
         return Intervention(code, code, factors, least, "")
 
-    catalogue = [entry("all", (), 0), entry("walk", ("steps",), 0), entry("nurse", ("n_inpatient",), 2)]
-    up = [RiskFactor(code, code, "raises", 1.0, 1.0, "") for code in ("n_inpatient", "steps")]
-    assert recommend(catalogue, up, CATEGORIES.index("High")) == ["nurse", "walk", "all"]
-    assert recommend(catalogue, up, CATEGORIES.index("Low")) == ["walk", "all"]
-    down = [msgspec.structs.replace(factor, direction="lowers") for factor in up]
-    assert recommend(catalogue, down, CATEGORIES.index("High")) == ["all"]
+    entries = [entry("all", (), 0), entry("walk", ("steps",), 0), entry("nurse", ("n_inpatient",), 2)]
+    catalogue = Catalogue(entries)
+
+    def chosen(category: str, dollars: float) -> list[str]:
+        which = np.array([[FACTOR_CODES.index("n_inpatient"), FACTOR_CODES.index("steps"), -1, -1, -1]])
+        factors = Ranked(which, np.where(which >= 0, dollars, np.nan), np.ones((1, TOP)))
+        found = catalogue.recommend(factors, np.array([CATEGORIES.index(category)]))[0]
+        return [catalogue.codes[i] for i in found.tolist() if i >= 0]
+
+    assert chosen("High", 1.0) == ["nurse", "walk", "all"]
+    assert chosen("Low", 1.0) == ["walk", "all"]
+    assert chosen("High", -1.0) == ["all"]
+    with pytest.raises(ValueError, match=r"walk_more: factors \['step'\]"):
+        entry("walk_more", ("step",), 0)
+
+
+@given(st.lists(st.lists(st.integers(-4, 4), min_size=8, max_size=8), min_size=1, max_size=12), st.randoms())
+def test_ranking_is_a_stable_sort_by_size(rows: list[list[int]], chance) -> None:
+    dollars, values = np.array(rows, float), np.arange(8.0) + np.zeros((len(rows), 1))
+    news2 = np.array([chance.choice([-1, 3, 6]) for _ in rows])
+    got = ranked(dollars, values, news2, 5)
+    for i, row in enumerate(rows):
+        wanted = [k for k in sorted(range(8), key=lambda k: -abs(row[k])) if row[k]][:TOP]
+        alarm = [NEWS2] if news2[i] >= 5 else []
+        found = got.which[i][got.which[i] >= 0].tolist()
+        assert found == [*alarm, *wanted][:TOP]
+        assert got.dollars[i][: len(found)].tolist()[len(alarm) :] == [row[k] for k in found[len(alarm) :]]
+        assert got.values[i][: len(found)].tolist() == [6.0] * len(alarm) + [float(k) for k in found[len(alarm) :]]
 
 
 def test_an_unknown_metric_is_named(scorer: HealthScorer) -> None:

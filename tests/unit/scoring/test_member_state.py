@@ -3,12 +3,16 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.domain.batch import TextColumn
 from engine.domain.metrics import METRIC_INDEX, METRICS
-from engine.scoring import member_state
-from engine.scoring.member_state import DAYS, PartitionState
+from engine.scoring import sparse, state_kernels
+from engine.scoring.member_state import PartitionState
+from engine.scoring.sparse import Sparse
+from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MOST_COUNT, MOST_SUM
 
 US_DAY = 86_400_000_000
 BASE_DAY = 20_000
@@ -20,13 +24,12 @@ reading = st.tuples(
     st.integers(0, 70 * 24),
     st.integers(40, 9000).map(lambda n: n / 8),
 )
-COLUMNS = ("metric_sum", "metric_count", "head_day", "last_value", "last_time", "forecast_day", "watermark")
+COLUMNS = ("head_day", "forecast_day", "watermark")
 
 
 def fresh(members: int = 3) -> PartitionState:
     state = PartitionState(0)
-    for i in range(members):
-        state.enrol(f"m{i}")
+    state.enrol(TextColumn.of([f"m{i}" for i in range(members)]))
     return state
 
 
@@ -34,6 +37,17 @@ def apply(state: PartitionState, readings: list[tuple]) -> None:
     slots, metrics, hours, values = (np.array(column) for column in zip(*readings, strict=True))
     times = BASE_DAY * US_DAY + hours.astype(np.int64) * 3_600_000_000
     state.add_readings(slots.astype(np.int64), metrics.astype(np.int64), times, values.astype(float))
+
+
+def same(one: PartitionState, other: PartitionState) -> None:
+    """The same readings in both."""
+    slots = np.arange(len(one))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(one[name][slots], other[name][slots], err_msg=name)
+    for metric in range(len(METRICS)):
+        np.testing.assert_array_equal(one.daily(slots, metric), other.daily(slots, metric))
+    for got, wanted in zip(one.latest_readings(slots), other.latest_readings(slots), strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 @given(st.lists(reading, min_size=1, max_size=60), st.randoms(use_true_random=False), st.integers(1, 9))
@@ -45,8 +59,7 @@ def test_order_and_batching_do_not_matter(readings: list[tuple], chance, size: i
     chance.shuffle(mixed)
     for start in range(0, len(mixed), size):
         apply(shuffled, mixed[start : start + size])
-    for name in COLUMNS:
-        np.testing.assert_array_equal(at_once[name][:3], shuffled[name][:3], err_msg=name)
+    same(at_once, shuffled)
 
 
 @given(st.lists(reading, min_size=1, max_size=60))
@@ -54,7 +67,7 @@ def test_order_and_batching_do_not_matter(readings: list[tuple], chance, size: i
 def test_windows_equal_a_plain_recount(readings: list[tuple]) -> None:
     state = fresh()
     apply(state, readings)
-    got = state.windows(np.arange(3))
+    got, _ = state.windows(np.arange(3))
     for member in range(3):
         mine = [(metric, BASE_DAY + hour // 24, value) for m, metric, hour, value in readings if m == member]
         if not mine:
@@ -79,11 +92,12 @@ def test_windows_equal_a_plain_recount(readings: list[tuple]) -> None:
 def test_a_reading_older_than_the_ring_moves_no_window() -> None:
     state = fresh(1)
     apply(state, [(0, STEPS, 40 * 24, 1000.0)])
-    before = state.windows(np.array([0])).copy()
+    before = state.windows(np.array([0]))
     apply(state, [(0, STEPS, (40 - DAYS) * 24, 5000.0)])
-    np.testing.assert_array_equal(before, state.windows(np.array([0])))
+    np.testing.assert_array_equal(before[0], state.windows(np.array([0]))[0])
+    np.testing.assert_array_equal(before[1], state.windows(np.array([0]))[1])
     apply(state, [(0, STEPS, (40 - DAYS + 1) * 24, 5000.0)])
-    assert state.windows(np.array([0]))[0, STEPS, 2] == 3000.0
+    assert state.windows(np.array([0]))[0][0, STEPS, 2] == 3000.0
 
 
 def test_a_year_of_costs_ends_with_the_month_asked_for() -> None:
@@ -106,33 +120,96 @@ def test_a_dump_loads_as_it_was(readings: list[tuple], members: int) -> None:
         apply(state, readings)
     state.seq = 7
     loaded = PartitionState.load(state.dump())
-    assert (loaded.ids, loaded.slot_of, loaded.seq) == (state.ids, state.slot_of, 7)
+    every = np.arange(len(state))
+    assert loaded.ids(every).tolist() == state.ids(every).tolist() and loaded.seq == 7
+    same(state, loaded)
     assert loaded.dump() == state.dump()
 
 
-def test_kernels_equal_their_python() -> None:
+def kernels() -> list[tuple[object, str]]:
+    return [
+        (module, name)
+        for module in (sparse, state_kernels)
+        for name, f in vars(module).items()
+        if hasattr(f, "py_func")
+    ]
+
+
+def test_kernels_equal_their_python(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = np.random.Generator(np.random.Philox(3))
-    n = 400
+    n, slots = 400, np.arange(3)
     columns = (
         chance.integers(0, 3, n),
         chance.integers(0, len(METRICS), n),
         BASE_DAY * US_DAY + chance.integers(0, 80 * 24, n) * 3_600_000_000,
         chance.random(n) * 100,
     )
-    compiled, plain = fresh(), fresh()
-    names = COLUMNS[:6]
-    member_state.add_readings(*(compiled[name] for name in names), *columns)
-    member_state.add_readings.py_func(*(plain[name] for name in names), *columns)
-    for name in names:
-        np.testing.assert_array_equal(compiled[name], plain[name], err_msg=name)
-    windows = [np.empty((3, len(METRICS), 3)) for _ in range(2)]
-    for kernel, out in zip((member_state.window_means, member_state.window_means.py_func), windows, strict=True):
-        summed = np.array([metric.daily == "sum" for metric in METRICS])
-        kernel(*(compiled[name] for name in COLUMNS[:3]), np.arange(3), summed, np.array([1, 7, 30]), out)
-    np.testing.assert_array_equal(*windows)
-    costs = (columns[0], chance.integers(0, 7, n), chance.integers(600, 640, n), chance.integers(0, 10**6, n))
-    rings = ("cost_cents", "claim_count", "head_month")
-    member_state.add_costs(*(compiled[name] for name in rings), *costs)
-    member_state.add_costs.py_func(*(plain[name] for name in rings), *costs)
-    for name in rings:
-        np.testing.assert_array_equal(compiled[name], plain[name], err_msg=name)
+    costs = (columns[0], chance.integers(0, 7, n), chance.integers(19_000, 20_000, n), chance.integers(0, 10**6, n))
+    tests = (columns[0], chance.integers(0, 25, n), columns[2], columns[3])
+    categories = (columns[0], chance.integers(2022, 2026, n), chance.integers(0, 2**60, (n, 2)).astype(np.uint64))
+    as_of = np.full(3, 20_000 * US_DAY)
+
+    def everything() -> list[np.ndarray]:
+        state = fresh()
+        state.add_readings(*columns)
+        state.add_costs(*costs)
+        state.add_labs(*tests)
+        state.add_categories(*categories)
+        views = (state.windows(slots), state.latest_readings(slots), state.latest_results(slots))
+        more = (state.yearly_costs(slots, as_of), state.monthly_costs(slots), [state["ccs"][slots]])
+        loaded = PartitionState.load(state.dump())
+        return [each for view in (*views, *more, loaded.windows(slots)) for each in view]
+
+    compiled = everything()
+    swapped = kernels()
+    assert len(swapped) >= 9
+    for module, name in swapped:
+        monkeypatch.setattr(module, name, getattr(module, name).py_func)
+    for fast, plain in zip(compiled, everything(), strict=True):
+        np.testing.assert_array_equal(fast, plain)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 9)), max_size=60), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
+def test_sparse_values_are_a_dictionary(added: list[tuple[int, int, int]], size: int) -> None:
+    values, wanted = Sparse(4, 2), np.zeros((6, 4, 2), np.int64)
+    values.reserve(6)
+    for start in range(0, len(added), size):
+        part = added[start : start + size]
+        where = values.own(np.array([m for m, _, _ in part]), np.array([k for _, k, _ in part]))
+        for block, (member, kind, amount) in zip(where, part, strict=True):
+            values.blocks[block, 1] += amount
+            wanted[member, kind, 1] += amount
+    loaded = Sparse(4, 2)
+    loaded.reserve(6)
+    loaded.load("x", values.dump("x", 6))
+    for each in (values, loaded):
+        np.testing.assert_array_equal(each.of(np.arange(6)), wanted)
+        np.testing.assert_array_equal(each.of(np.arange(6), 2), wanted[:, 2])
+        assert not each.blocks[0].any()
+
+
+def test_a_day_of_readings_stops_at_what_a_word_holds_in_any_order() -> None:
+    full = np.array([0, (MOST_SUM - 5_000) << COUNT_BITS | (MOST_COUNT - 1)])
+    for amounts in ([4_000, 3_000, 2_000], [2_000, 3_000, 4_000]):
+        packed = int(full[1])
+        for amount in amounts:
+            packed = state_kernels._added(packed, amount)
+        assert (packed >> COUNT_BITS, packed & MOST_COUNT) == (MOST_SUM, MOST_COUNT)
+    assert 86_400 * max(metric.high for metric in METRICS) * 1000 <= MOST_SUM, "a reading a second of the largest value"
+
+
+def test_memory_of_a_member_is_what_the_docstring_says() -> None:
+    n = 4096
+    state = fresh(n)
+    slots, zeros = np.arange(n), np.zeros(n, np.int64)
+    window, bare = state.window.nbytes(), state.nbytes()
+    for metric in range(5):
+        state.add_readings(slots, zeros + metric, zeros + BASE_DAY * US_DAY, zeros + 50.0)
+    worn = state.nbytes()
+    state.add_costs(slots, zeros, zeros + BASE_DAY, zeros + 100)
+    claimed = state.nbytes()
+    assert METRIC_WIDTH * 8 == 256
+    assert 290 < (bare - window) / n < 340
+    assert (worn - bare) / n == pytest.approx(60 + 5 * 256, rel=0.01)
+    assert (claimed - worn) / n == pytest.approx(28 + 104, rel=0.01)

@@ -116,6 +116,11 @@ def test_kernels_equal_their_python() -> None:
     kernels._add_leaves.py_func(rows, made.depth, *nodes, made.leaf, made.group, walked)
     kernels._look_up_leaves.py_func(rows, *nodes, made.leaf_of, made.group, looked)
     assert np.array_equal(walked, made.margins(rows)) and np.array_equal(looked, walked)
+    explained, few, many = made.explained(), np.zeros(rows.shape), np.zeros(rows.shape)
+    kernels._add_contributions.py_func(rows, *nodes, explained._slots, explained._values, few)
+    kernels._look_up_contributions.py_func(rows, *nodes, explained._slots, explained._values, many)
+    assert np.array_equal(few, explained.of(rows)) and np.array_equal(many, few)
+    assert np.array_equal(few[:1], explained.of(rows[:1]))
 
 
 def test_what_is_no_tree_model_or_cannot_be_explained_is_refused() -> None:

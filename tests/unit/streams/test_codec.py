@@ -62,6 +62,11 @@ BAD = [
     (ENROLLMENT, {"birth_date": "1700-01-01"}, "out_of_range", "birth_date"),
     (ENROLLMENT, {"birth_date": "29.02.1980"}, "wrong_type", "birth_date"),
     (ENROLLMENT, {"sex": "f"}, "unknown_sex", "sex"),
+    (CLAIM, {"paid_cents": 10**12 + 1}, "out_of_range", "paid_cents"),
+    (CLAIM, {"paid_cents": 10**30}, "out_of_range", "paid_cents"),
+    (READING, {"time": 10**30}, "future_time", "time"),
+    (READING, {"time": -1}, "out_of_range", "time"),
+    (READING, {"v": 0}, "out_of_range", "v"),
     (SELF_REPORT, {"general_health": 6}, "out_of_range", "general_health"),
 ]
 
@@ -108,6 +113,41 @@ def test_what_is_no_event_is_refused(payload: bytes | None, reason: str) -> None
     with pytest.raises(InvalidRecordError) as refused:
         decode(READING, payload, NOW)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("kind", VALID, ids=lambda kind: kind.name)
+def test_an_event_cut_short_anywhere_is_malformed(kind: EventKind) -> None:
+    whole = encoded(kind)
+    for length in range(len(whole)):
+        with pytest.raises(InvalidRecordError) as refused:
+            decode(kind, whole[:length], NOW)
+        assert refused.value.reason == "malformed_json", whole[:length]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1e-400", "0x10", "01", "9" * 400])
+def test_a_number_that_is_none_or_beyond_all_bounds_is_refused(number: str) -> None:
+    payload = encoded(READING).replace(b": 72", b": " + number.encode())
+    assert number.encode() in payload
+    with pytest.raises(InvalidRecordError) as refused:
+        decode(READING, payload, NOW)
+    assert refused.value.reason in ("malformed_json", "out_of_range", "wrong_type")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"x":'])
+def test_deep_nesting_is_refused_and_fells_nobody(opening: bytes) -> None:
+    deep = opening * (MAX_PAYLOAD // len(opening))
+    for payload in (deep, b'{"v":' + deep[:500_000], encoded(READING)[:-1] + b',"more":' + deep[:500_000]):
+        with pytest.raises(InvalidRecordError) as refused:
+            decode(READING, payload, NOW)
+        assert refused.value.reason in ("malformed_json", "wrong_type", "unknown_field")
+
+
+def test_of_a_key_given_twice_the_last_value_counts_as_in_every_json_reader() -> None:
+    twice = encoded(READING)[:-1] + b', "value": 80, "value": 90}'
+    assert decode(READING, twice, NOW).value == 90 == json.loads(twice)["value"]
+    wrong = encoded(READING)[:-1] + b', "value": 80, "value": 9000}'
+    with pytest.raises(InvalidRecordError, match="value is 9000"):
+        decode(READING, wrong, NOW)
 
 
 @given(st.sampled_from(EVENT_KINDS), st.one_of(st.binary(max_size=200), st.text(max_size=50).map(str.encode)))

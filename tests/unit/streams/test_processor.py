@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain.batch import PartitionCommit, TopicCount
-from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC, READING, SCORING_COMMAND, EventKind, SourceEvent
+from engine.domain.events import (
+    ENROLLMENT,
+    KIND_OF_TOPIC,
+    READING,
+    SCORING_COMMAND,
+    SELF_REPORT,
+    EventKind,
+    SourceEvent,
+)
 from engine.domain.population import Population
 from engine.interop.synthetic import month
 from engine.scoring.health_score import HealthScorer
@@ -20,6 +28,7 @@ from engine.scoring.member_state import PartitionState
 from engine.streams.judge import judge
 from engine.streams.processor import Processor
 from engine.streams.records import RecordBatch
+from engine.streams.score_messages import unpack
 from engine.streams.topics import CARE_ALERTS, SCORES_UPDATED, partition_of
 
 START = dt.date(2024, 3, 1)
@@ -50,10 +59,10 @@ def batch(topic: str, partition: int, start: int, values: Sequence[bytes]) -> Re
 class Shard:
     """A processor over a log in memory, whose stored events are known as PostgreSQL would know them."""
 
-    def __init__(self, scorer: HealthScorer) -> None:
+    def __init__(self, scorer: HealthScorer, pending_seconds: float = 0.0) -> None:
         self.stored: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.positions: dict[tuple[str, int], int] = {}
-        self.processor = Processor(lambda _: scorer, self._known)
+        self.processor = Processor(lambda _: scorer, self._known, pending_seconds)
         self.commits: list[PartitionCommit] = []
 
     def _known(self, table: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, int]]:
@@ -64,7 +73,8 @@ class Shard:
             self.processor.states.setdefault(part.partition, PartitionState(part.partition))
             for topic in KIND_OF_TOPIC:
                 self.positions.setdefault((topic, part.partition), 0)
-        commits = self.processor.process([judge(b) for b in batches], self.positions, "cluster", replaying=replaying)
+        judged, expired_ms = [judge(b) for b in batches], NOW_MS if replaying else None
+        commits = self.processor.process(judged, self.positions, "cluster", replaying=replaying, expired_ms=expired_ms)
         for commit in commits:
             self.positions.update({(topic, commit.partition): offset for topic, offset in commit.offsets.items()})
             for table, rows in commit.rows.items():
@@ -80,12 +90,23 @@ class Shard:
         return sum(counts, TopicCount())
 
     def outbox(self, topic: str) -> list[dict]:
-        return [
-            json.loads(payload)
+        rows = [
+            payload
             for commit in self.commits
             for name, payload in zip(*(commit.rows["outbox"].columns[c] for c in ("topic", "payload")), strict=True)
             if name == topic
         ]
+        if topic == SCORES_UPDATED:
+            return [json.loads(message) for row in rows for _, message in unpack(row)]
+        return [json.loads(row) for row in rows]
+
+
+def known(state: PartitionState, slots: np.ndarray) -> dict[str, np.ndarray]:
+    """What the state knows of the members, by name."""
+    columns = {name: state[name][slots] for name in ("watermark", "category", "base_cost", "conditions", "ccs")}
+    sums = {"windows": state.windows(slots)[0], "cents": state.monthly_costs(slots)[0]}
+    times, values = state.latest_readings(slots)
+    return {**columns, **sums, "times": times, "values": values}
 
 
 def enrol(log: Log, shard: Shard) -> None:
@@ -138,10 +159,10 @@ def test_the_state_does_not_depend_on_how_the_log_is_cut(log: Log, scorer: Healt
     assert whole.total() == parts.total()
     for partition, state in whole.processor.states.items():
         other = parts.processor.states[partition]
-        assert state.slot_of == other.slot_of
         slots = np.arange(len(state))
-        for name in ("cost_cents", "last_value", "last_time", "watermark", "score", "cost"):
-            np.testing.assert_array_equal(state[name][slots], other[name][slots], err_msg=name)
+        assert state.ids(slots).tolist() == other.ids(slots).tolist()
+        for name, column in known(state, slots).items():
+            np.testing.assert_array_equal(column, known(other, slots)[name], err_msg=name)
 
 
 def test_the_order_of_arrival_does_not_change_the_state(log: Log, scorer: HealthScorer) -> None:
@@ -149,12 +170,9 @@ def test_the_order_of_arrival_does_not_change_the_state(log: Log, scorer: Health
     one, other = run(log, scorer, None), run(reverse, scorer, None)
     assert one.total().applied == other.total().applied
     for partition, state in one.processor.states.items():
-        for member, slot in state.slot_of.items():
-            twin = other.processor.states[partition].slot_of[member]
-            for name in ("cost_cents", "last_time", "watermark"):
-                np.testing.assert_array_equal(
-                    state[name][slot], other.processor.states[partition][name][twin], err_msg=f"{member} {name}"
-                )
+        twin, slots = other.processor.states[partition], np.arange(len(state))
+        for name, column in known(state, slots).items():
+            np.testing.assert_array_equal(column, known(twin, twin.slots_of(state.ids(slots)))[name], err_msg=name)
 
 
 def enrolment(member: str) -> SourceEvent:
@@ -190,23 +208,134 @@ def test_an_alert_goes_out_once_when_a_member_becomes_critical(scorer: HealthSco
     assert len(updates) >= 2
 
 
-def test_an_event_of_nobody_is_a_dead_letter_and_its_member_is_asked_for(scorer: HealthScorer) -> None:
-    shard = Shard(scorer)
-    place = partition_of("ghost")
-    shard.processor.states[place] = PartitionState(place)
-    event = log_of([reading("ghost", "1", "spo2", 97.0, "%")])[READING.topic, place]
-    part = batch(READING.topic, place, 0, event)
-    assert shard.processor.unknown_members([judge(part)]) == {"ghost"}
-    (commit,) = shard.feed([part])
-    assert commit.counts[READING.topic] == TopicCount(0, 0, 1, 0)
+GHOST = partition_of("ghost")
+
+
+def haunted(scorer: HealthScorer, pending_seconds: float = 60.0) -> Shard:
+    """A shard with three readings and a self report of a member who is not enrolled."""
+    shard = Shard(scorer, pending_seconds)
+    feed_one(shard, reading("ghost", "1", "spo2", 97.0, "%"), reading("ghost", "2", "spo2", 96.0, "%"))
+    feed_one(shard, reading("ghost", "1", "spo2", 97.0, "%"), SourceEvent(SELF_REPORT, REPORT))
+    return shard
+
+
+REPORT = {
+    "event_id": "s",
+    "source": "test",
+    "member_id": "ghost",
+    "time": NOW_MS - 900,
+    "general_health": 2,
+    "conditions": ["diabetes"],
+}
+
+
+def later(shard: Shard, seconds: float) -> PartitionCommit:
+    """A command in the ghost's partition, taken so much later than the events."""
+    command = {"v": 1, "event_id": f"tick-{seconds}", "source": "test", "member_id": "*", "time": NOW_MS}
+    start = shard.positions[SCORING_COMMAND.topic, GHOST]
+    taken = [NOW_MS + round(1000 * seconds)]
+    values = [json.dumps(command).encode()]
+    place = (SCORING_COMMAND.topic, GHOST)
+    (commit,) = shard.feed([RecordBatch.of(*place, [start], taken, values, start + 1)])
+    return commit
+
+
+def test_an_event_of_nobody_is_held_and_its_member_is_asked_for_once(scorer: HealthScorer) -> None:
+    shard = Shard(scorer, 60.0)
+    shard.processor.states[GHOST] = PartitionState(GHOST)
+    event = log_of([reading("ghost", "1", "spo2", 97.0, "%")])[READING.topic, GHOST]
+    assert shard.processor.unknown_members([judge(batch(READING.topic, GHOST, 0, event))]) == {"ghost"}
+    (commit,) = shard.feed([batch(READING.topic, GHOST, 0, event)])
+    assert commit.counts[READING.topic] == TopicCount(pending=1)
+    assert not len(commit.rows["dead_letters"]) and not len(commit.rows["readings"])
+    assert shard.processor.unknown_members([judge(batch(READING.topic, GHOST, 1, event))]) == set()
+
+
+def test_held_events_are_applied_in_order_and_once_when_the_member_enrols(scorer: HealthScorer) -> None:
+    shard = haunted(scorer)
+    assert shard.total() == TopicCount(pending=4)
+    commit = feed_one(shard, enrolment("ghost"), reading("ghost", "3", "spo2", 95.0, "%"))
+    assert commit.counts[READING.topic] == TopicCount(applied=3, duplicates=1, pending=-3)
+    assert commit.counts[SELF_REPORT.topic] == TopicCount(applied=1, pending=-1)
+    assert list(commit.rows["readings"].columns["kafka_offset"]) == [0, 1, 3]
+    assert commit.rows["readings"].columns["event_id"].tolist() == ["1", "2", "3"]
+    assert commit.rows["self_reports"].columns["kafka_offset"] == [0]
+    assert len(shard.processor.states[GHOST].pending) == 0
+    assert commit.offsets[SELF_REPORT.topic] == 1, "the offset stays where it was"
+    direct = Shard(scorer)
+    feed_one(direct, enrolment("ghost"))
+    feed_one(direct, *(reading("ghost", str(n), "spo2", 98.0 - n, "%") for n in (1, 2, 3)))
+    feed_one(direct, SourceEvent(SELF_REPORT, REPORT))
+    ours, theirs = (known(s.processor.states[GHOST], np.array([0])) for s in (shard, direct))
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_held_events_become_dead_letters_when_their_time_is_up_by_the_log(scorer: HealthScorer) -> None:
+    shard = haunted(scorer)
+    assert not len(later(shard, 59.9).rows["dead_letters"])
+    commit = later(shard, 60.0)
+    letters = commit.rows["dead_letters"].columns
+    assert letters["reason"] == ["unknown_member"] * 4
+    assert sorted(zip(letters["topic"], letters["kafka_offset"], strict=True)) == [
+        (SELF_REPORT.topic, 0),
+        *((READING.topic, n) for n in range(3)),
+    ]
+    assert commit.counts[READING.topic] == TopicCount(dead_letters=3, pending=-3)
+    assert commit.expired_ms == NOW_MS
+    assert shard.total() == TopicCount(applied=2, dead_letters=4)
+    feed_one(shard, enrolment("ghost"))
+    commit = feed_one(shard, reading("ghost", "1", "spo2", 97.0, "%"))
+    assert commit.counts[READING.topic].applied == 1, "sent again, it is no duplicate"
+
+
+def test_a_replay_lets_expire_what_its_commit_did_whatever_is_set_now(scorer: HealthScorer) -> None:
+    for expired_ms, left in ((NOW_MS - 1, 4), (NOW_MS, 0)):
+        shard = haunted(scorer, pending_seconds=0.001)
+        assert shard.total().dead_letters == 0
+        part = batch(SCORING_COMMAND.topic, GHOST, 0, [b"{"])
+        shard.processor.process([judge(part)], shard.positions, "cluster", replaying=True, expired_ms=expired_ms)
+        assert len(shard.processor.states[GHOST].pending) == left
+
+
+def test_without_time_to_wait_an_event_of_nobody_is_a_dead_letter_at_once(scorer: HealthScorer) -> None:
+    shard = Shard(scorer, 0.0)
+    commit = feed_one(shard, reading("ghost", "1", "spo2", 97.0, "%"))
+    assert commit.counts[READING.topic] == TopicCount(dead_letters=1)
     assert commit.rows["dead_letters"].columns["reason"] == ["unknown_member"]
+
+
+def test_what_there_is_no_room_to_hold_is_a_dead_letter(scorer: HealthScorer) -> None:
+    shard = haunted(scorer)
+    shard.processor.states[GHOST].pending._most_events = 5
+    commit = feed_one(shard, *(reading("ghost", str(n), "spo2", 90.0, "%") for n in range(5, 8)))
+    assert commit.counts[READING.topic] == TopicCount(pending=1, dead_letters=2)
+    assert commit.rows["dead_letters"].columns["reason"] == ["pending_full"] * 2
+    assert commit.rows["dead_letters"].columns["kafka_offset"] == [4, 5]
+
+
+def test_held_events_of_a_log_made_anew_are_dead_letters_of_the_old_one(scorer: HealthScorer) -> None:
+    shard = haunted(scorer)
+    shard.positions.update(dict.fromkeys(shard.positions, 0))
+    part = batch(READING.topic, GHOST, 0, log_of([reading("ghost", "9", "spo2", 97.0, "%")])[READING.topic, GHOST])
+    (commit,) = shard.processor.process([judge(part)], shard.positions, "another cluster")
+    letters = commit.rows["dead_letters"].columns
+    assert (letters["cluster_id"], letters["reason"]) == (["cluster"] * 4, ["unknown_member"] * 4)
+    assert commit.counts == {READING.topic: TopicCount(pending=1)}, "counts are those of the present log"
+
+
+def test_pending_events_outlive_a_snapshot(scorer: HealthScorer) -> None:
+    shard = haunted(scorer)
+    shard.processor.states[GHOST] = PartitionState.load(shard.processor.states[GHOST].dump())
+    commit = feed_one(shard, enrolment("ghost"))
+    assert commit.counts[READING.topic] == TopicCount(applied=2, duplicates=1, pending=-3)
 
 
 def test_who_the_member_is_comes_before_what_happened(scorer: HealthScorer) -> None:
     shard = Shard(scorer)
     commit = feed_one(shard, reading("m", "1", "spo2", 97.0, "%"), enrolment("m"))
     assert commit.counts[READING.topic].applied == 1
-    assert commit.rows["scores"].columns["member_id"] == ["m"]
+    assert commit.rows["scores"].columns["member_id"].tolist() == ["m"]
 
 
 def test_a_scoring_command_scores_everybody_as_of_its_time(scorer: HealthScorer) -> None:
@@ -216,7 +345,7 @@ def test_a_scoring_command_scores_everybody_as_of_its_time(scorer: HealthScorer)
     command = {"v": 1, "event_id": "night", "source": "test", "member_id": "*", "time": NOW_MS - 500}
     (commit,) = shard.feed([batch(SCORING_COMMAND.topic, place, 0, [json.dumps(command).encode()])])
     scores = commit.rows["scores"].columns
-    assert scores["member_id"] == ["m"] and scores["as_of"] == [(NOW_MS - 500) * 1000]
+    assert (scores["member_id"].tolist(), scores["as_of"].tolist()) == (["m"], [(NOW_MS - 500) * 1000])
 
 
 @pytest.mark.parametrize("kind", [READING, ENROLLMENT], ids=lambda kind: kind.topic)

@@ -91,7 +91,15 @@ def objects(draw: st.DrawFn) -> bytes:
     return f"{gap[3]}{{{inside}{gap[0]}}}{gap[1]}".encode()
 
 
+_MINUS_ZERO = (
+    b'{"v":1,"event_id":"e","source":"s","member_id":"M","time":631152000000,'
+    b'"metric":"steps","value":%s,"unit":"count"}'
+)
+
+
 @given(objects())
+@example(_MINUS_ZERO % b"-0")
+@example(_MINUS_ZERO % b"-0.0")
 @settings(max_examples=1500)
 def test_whatever_producers_write_is_read_as_msgspec_reads_it(value: bytes) -> None:
     agree(value)

@@ -9,6 +9,7 @@ CREATE TABLE members (
     "active" boolean NOT NULL,
     "effective_date" date NOT NULL,
     "partition" smallint NOT NULL,
+    "tenant_id" text DEFAULT 'default' NOT NULL,
     "updated_at" timestamptz DEFAULT now() NOT NULL,
     PRIMARY KEY ("member_id")
 );
@@ -41,6 +42,7 @@ CREATE TABLE enrollment_changes (
     "policy_id" text NOT NULL,
     "cohort_id" text NOT NULL,
     "effective_date" date NOT NULL,
+    "tenant_id" text,
     "partition" smallint NOT NULL,
     "kafka_offset" bigint NOT NULL,
     PRIMARY KEY ("source", "event_id")
@@ -148,7 +150,10 @@ CREATE TABLE scores (
     "cost_upper_90" double precision,
     "news2" smallint,
     "components" text[] NOT NULL,
-    "risk_factors" jsonb NOT NULL,
+    "risk_factors" text[] NOT NULL,
+    "factor_dollars" double precision[] NOT NULL,
+    "factor_values" double precision[] NOT NULL,
+    "hccs" text[] NOT NULL,
     "interventions" text[] NOT NULL,
     "model_version" text NOT NULL,
     "partition" smallint NOT NULL,
@@ -166,6 +171,25 @@ CREATE TABLE partition_leases (
     PRIMARY KEY ("partition")
 );
 
+CREATE TABLE partition_assignments (
+    "partition" smallint NOT NULL,
+    "shard" text NOT NULL,
+    "since" timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY ("partition")
+);
+
+CREATE TABLE shards (
+    "shard" text NOT NULL,
+    "state" text NOT NULL CHECK ("state" IN ('joining', 'active', 'drained', 'leaving')),
+    "token" text,
+    "entered_at" timestamptz,
+    "seen_at" timestamptz,
+    "held" smallint DEFAULT 0 NOT NULL,
+    "members" bigint DEFAULT 0 NOT NULL,
+    "behind" bigint DEFAULT 0 NOT NULL,
+    PRIMARY KEY ("shard")
+);
+
 CREATE TABLE partition_offsets (
     "topic" text NOT NULL,
     "partition" smallint NOT NULL,
@@ -175,6 +199,7 @@ CREATE TABLE partition_offsets (
     "duplicates" bigint NOT NULL,
     "dead_letters" bigint NOT NULL,
     "gaps" bigint NOT NULL,
+    "pending" bigint NOT NULL,
     "cluster_id" text NOT NULL,
     "topic_id" text NOT NULL,
     "updated_at" timestamptz DEFAULT now() NOT NULL,
@@ -185,6 +210,7 @@ CREATE TABLE partition_commits (
     "partition" smallint NOT NULL,
     "seq" bigint NOT NULL,
     "offsets" jsonb NOT NULL,
+    "expired_ms" bigint,
     PRIMARY KEY ("partition", "seq")
 );
 
@@ -195,7 +221,7 @@ CREATE TABLE member_state (
     "watermark" timestamptz,
     "model_version" text NOT NULL,
     "members" bigint NOT NULL,
-    "payload" bytea NOT NULL,
+    "payload" bytea STORAGE EXTERNAL NOT NULL,
     "taken_at" timestamptz DEFAULT now() NOT NULL,
     PRIMARY KEY ("partition")
 );
@@ -208,7 +234,7 @@ CREATE TABLE dead_letters (
     "reason" text NOT NULL,
     "field" text NOT NULL,
     "message" text NOT NULL,
-    "payload" bytea NOT NULL,
+    "payload" bytea STORAGE EXTERNAL NOT NULL,
     "payload_bytes" bigint NOT NULL,
     "recorded_at" timestamptz DEFAULT now() NOT NULL,
     "replayed_at" timestamptz DEFAULT NULL,
@@ -219,13 +245,14 @@ CREATE TABLE outbox (
     "id" bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     "topic" text NOT NULL,
     "message_key" text NOT NULL,
-    "payload" jsonb NOT NULL,
+    "payload" bytea STORAGE EXTERNAL NOT NULL,
     "created_at" timestamptz DEFAULT clock_timestamp() NOT NULL,
     PRIMARY KEY ("id")
 );
 
 CREATE TABLE simulation_runs (
     "run_id" text NOT NULL,
+    "tenant_id" text DEFAULT 'default' NOT NULL,
     "kind" text NOT NULL,
     "spec" jsonb NOT NULL,
     "seed" bigint NOT NULL,
@@ -256,6 +283,7 @@ CREATE TABLE simulation_results (
 
 CREATE TABLE premium_recommendations (
     "recommendation_id" text NOT NULL,
+    "tenant_id" text DEFAULT 'default' NOT NULL,
     "cohort_id" text NOT NULL,
     "line_of_business" text NOT NULL CHECK ("line_of_business" IN ('individual', 'small_group', 'large_group', 'medicare_advantage', 'self_funded')),
     "effective_date" date NOT NULL,
@@ -290,3 +318,46 @@ CREATE TABLE model_promotions (
     "applied_at" timestamptz,
     PRIMARY KEY ("promotion")
 );
+
+CREATE TABLE audit_events (
+    "event_id" text NOT NULL,
+    "occurred_at" timestamptz NOT NULL,
+    "actor" text NOT NULL,
+    "client" text NOT NULL,
+    "tenant_id" text NOT NULL,
+    "action" text NOT NULL,
+    "resource" text NOT NULL,
+    "member_id" text,
+    "purpose" text NOT NULL,
+    "outcome" text NOT NULL CHECK ("outcome" IN ('allowed', 'denied')),
+    "request_id" text NOT NULL,
+    "recorded_at" timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY ("occurred_at", "event_id")
+) /* time series: occurred_at */;
+
+CREATE INDEX audit_events_member_id_occurred_at_idx ON audit_events ("member_id", "occurred_at");
+
+CREATE INDEX audit_events_actor_occurred_at_idx ON audit_events ("actor", "occurred_at");
+
+CREATE TABLE denied_tokens (
+    "token_id" text NOT NULL,
+    "reason" text NOT NULL,
+    "expires_at" timestamptz NOT NULL,
+    "denied_at" timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY ("token_id")
+);
+
+CREATE TABLE idempotency_keys (
+    "tenant_id" text NOT NULL,
+    "subject" text NOT NULL,
+    "idempotency_key" text NOT NULL,
+    "path" text NOT NULL,
+    "request_digest" bytea STORAGE EXTERNAL NOT NULL,
+    "status" smallint,
+    "headers" jsonb,
+    "body" bytea STORAGE EXTERNAL,
+    "begun_at" timestamptz DEFAULT clock_timestamp() NOT NULL,
+    PRIMARY KEY ("tenant_id", "subject", "idempotency_key")
+);
+
+CREATE INDEX idempotency_keys_begun_at_idx ON idempotency_keys ("begun_at");

@@ -1,0 +1,1 @@
+"""Manifests for KubeRay, and the code that renders and checks them."""

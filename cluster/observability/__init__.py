@@ -1,0 +1,1 @@
+"""What is looked at: dashboards, alerts and the page of metrics, all made from the list of metrics."""

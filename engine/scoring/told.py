@@ -1,0 +1,70 @@
+"""What scores say, as columns of the score history, and one member's row of them for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.domain.batch import RealLists, TextColumn, TextLists
+from engine.scoring import clinical, risk_factors
+from engine.scoring.health_score import (
+    CATEGORIES,
+    COMPONENTS,
+    INSUFFICIENT,
+    HealthScorer,
+    HealthScores,
+    ScoreInputs,
+)
+
+_FACTOR_COLUMNS = ("factor_dollars", "factor_values", "hccs")
+_MAYBE = ("score", "predicted_cost", "cost_lower_90", "cost_upper_90", "news2")
+_CATEGORY_NAMES = (INSUFFICIENT, *CATEGORIES)
+
+
+def score_columns(scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores) -> dict[str, Any]:
+    """Columns of the table `scores` from `score` to `model_version`, a row a member; a number not known is NaN."""
+    n, explained = len(scores.score), scorer.explain(inputs, scores)
+    given = explained.factors.which >= 0
+    ends = given.sum(axis=1).cumsum()
+    hccs, hcc_ends = clinical.held(scores.clinical.hccs)
+    return {
+        "score": scores.score,
+        "category": TextColumn.chosen(_CATEGORY_NAMES, scores.category + 1),
+        "predicted_cost": scores.cost[:, 0],
+        "cost_lower_90": scores.cost[:, 1],
+        "cost_upper_90": scores.cost[:, 2],
+        "news2": np.where(scores.news2 >= 0, scores.news2, np.nan),
+        "components": TextLists.of(COMPONENTS, np.where(scores.components, np.arange(len(COMPONENTS)), -1)),
+        "risk_factors": TextLists.of(risk_factors.FACTOR_CODES, explained.factors.which),
+        "factor_dollars": RealLists(explained.factors.dollars[given], ends),
+        "factor_values": RealLists(explained.factors.values[given], ends),
+        "hccs": TextLists(clinical.hcc_codes(), hccs, hcc_ends),
+        "interventions": TextLists.of(scorer.catalogue.codes, explained.interventions),
+        "model_version": TextColumn.chosen((scorer.version,), np.zeros(n, np.int64)),
+    }
+
+
+def with_factors(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the score history with its risk factors as people read them, in place of the columns that hold them."""
+    plain = {name: value for name, value in row.items() if name not in _FACTOR_COLUMNS}
+    dollars, values, hccs = (row[name] for name in _FACTOR_COLUMNS)
+    return {**plain, "risk_factors": risk_factors.told(row["risk_factors"], dollars, values, hccs)}
+
+
+def told_rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `score_columns` and columns beside them as plain values, their factors told."""
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [_told(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def told_row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:
+    """Row `i` of `told_rows`."""
+    return _told({n: c[i].item() if isinstance(c, np.ndarray) else c[i] for n, c in columns.items()})
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    for name in _MAYBE:
+        if row[name] != row[name]:
+            row[name] = None
+    row["news2"] = None if row["news2"] is None else int(row["news2"])
+    return with_factors(row)

@@ -1,0 +1,188 @@
+"""Partitions that move between shards under load, with kills, freezes and everything: the totals are the oracle's."""
+
+import datetime as dt
+import random
+import re
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from engine.domain.placement import balance
+from engine.scoring.health_score import HealthScorer
+from tests.fleet import Fleet, Load, some_of
+from tests.integration.test_shard_faults import AS_OF_MS, FAILPOINTS, events, produce
+from tests.shard_process import ALL, check_all, committed, log_ends, settle, wait_committed, wait_total
+from tests.waiting import wait_for
+
+GIVING = ("before-give-up", *FAILPOINTS, "before-release", "after-release")
+TAKING = ("after-acquire", "after-recover")
+
+
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest, embedded_bootstrap: str, database: str, tmp_path: Path) -> Iterator[Fleet]:
+    # long leases: on a busy machine a shard that is only slow must not be taken for one that is gone
+    made = Fleet(database, embedded_bootstrap, tmp_path, lease_seconds=getattr(request, "param", 60.0))
+    yield made
+    made.end()
+
+
+def finish_and_check(fleet: Fleet, scorer: HealthScorer) -> None:
+    fleet.wait_placed()
+    settle(fleet.url, fleet.bootstrap, AS_OF_MS)
+    fleet.finish()
+    check_all(fleet.url, fleet.bootstrap, scorer)
+
+
+def names(count: int) -> list[str]:
+    return [f"shard-{i}" for i in range(count)]
+
+
+def tenures(fleet: Fleet) -> dict[int, list[tuple[dt.datetime, dt.datetime]]]:
+    """By partition, from when to when each shard says it had it; it says so inside its lease."""
+    line = re.compile(r"timestamp='(\S+)Z' level='info' event='(takes|gives up)'.* partitions=\[([\d, ]*)\]")
+    found = defaultdict(list)
+    for name in fleet.running:
+        since: dict[int, dt.datetime] = {}
+        for when, event, partitions in line.findall(fleet.log(name)):
+            for partition in map(int, partitions.split(",")):
+                if event == "takes":
+                    since[partition] = dt.datetime.fromisoformat(when)
+                else:
+                    found[partition].append((since.pop(partition), dt.datetime.fromisoformat(when)))
+        assert not since, f"{name} never gave up {sorted(since)}"
+    return found
+
+
+def test_four_to_eight_to_four_under_load(fleet: Fleet, scorer: HealthScorer) -> None:
+    batch = events(60, 6)
+    placed = balance({}, names(4), len(ALL))
+    for name in names(4):
+        fleet.start(name, [p for p in ALL if placed[p] == name])
+    load = Load(fleet.url, fleet.bootstrap, batch)
+    wait_total(fleet.url, 100)
+    fleet.placement.want(names(8))
+    for name in names(8)[4:]:
+        fleet.start(name)
+    fleet.placement.settle(names(8), [])
+    fleet.wait_placed()
+    assert load.producing
+    assert Counter(len(status.leased) for status in fleet.placement.shards()) == {8: 8}
+    before = sum(committed(fleet.url).values())
+    wait_total(fleet.url, before + 100)
+    fleet.placement.want(names(4))
+    fleet.placement.settle(names(8), [])
+    fleet.wait_placed()
+    assert load.producing
+    for name in names(8)[4:]:
+        assert fleet.running[name].finish() == 0
+        assert fleet.placement.forget(name)
+    load.finish()
+    finish_and_check(fleet, scorer)
+    had = tenures(fleet)
+    assert set(had) == set(ALL)
+    moves = 0
+    for partition, spans in had.items():
+        spans.sort()
+        moves += len(spans) - 1
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(spans)), partition
+    assert moves == 64
+
+
+def halves(fleet: Fleet) -> None:
+    """Two shards with half of the partitions each, at rest with commits behind them that no snapshot has."""
+    fleet.start("shard-0", ALL[:32])
+    fleet.start("shard-1", ALL[32:])
+
+
+def armed(fleet: Fleet, name: str, failpoint: str) -> None:
+    """Starts the shard anew, so that `failpoint` strikes in the move that follows and not before."""
+    fleet.kill(name)
+    fleet.start(name, failpoint=failpoint)
+    fleet.wait_ready(name)
+
+
+def test_kill_9_at_every_point_of_a_move(fleet: Fleet, scorer: HealthScorer) -> None:
+    batch = events(60, 4)
+    places = [*GIVING, *TAKING]
+    parts = [batch[i * len(batch) // len(places) : (i + 1) * len(batch) // len(places)] for i in range(len(places))]
+    halves(fleet)
+    for place, part in zip(places, parts, strict=True):
+        produce(fleet.bootstrap, part)
+        wait_committed(fleet.url, log_ends(fleet.bootstrap))
+        if place in TAKING:
+            fleet.placement.move(ALL, "shard-1")
+            fleet.wait_placed()
+        armed(fleet, "shard-0", f"{place}:SIGKILL:1")
+        fleet.placement.move(ALL[8:24], "shard-0" if place in TAKING else "shard-1")
+        fleet.wait_dead("shard-0")
+        fleet.start("shard-0")
+        fleet.wait_ready("shard-0")
+        fleet.placement.move(ALL[:32], "shard-0")
+        fleet.placement.move(ALL[32:], "shard-1")
+        fleet.wait_placed()
+    assert fleet.kills == 2 * len(places)
+    finish_and_check(fleet, scorer)
+
+
+@pytest.mark.parametrize("fleet", [5.0], indirect=True)
+@pytest.mark.parametrize("place", ["before-give-up", "before-release", "after-acquire"])
+def test_a_zombie_that_wakes_up_after_its_partitions_were_moved(place: str, fleet: Fleet, scorer: HealthScorer) -> None:
+    batch = events(60, 4)
+    halves(fleet)
+    produce(fleet.bootstrap, batch[: len(batch) // 2])
+    wait_committed(fleet.url, log_ends(fleet.bootstrap))
+    if place == "after-acquire":
+        fleet.placement.move(ALL, "shard-1")
+        fleet.wait_placed()
+    armed(fleet, "shard-0", f"{place}:SIGSTOP:1")
+    fleet.placement.move(ALL[8:24], "shard-0" if place == "after-acquire" else "shard-1")
+    zombie = fleet.running["shard-0"]
+    zombie.wait_frozen()
+    fleet.placement.move(ALL[8:24], "shard-1")
+    produce(fleet.bootstrap, batch[len(batch) // 2 :])
+    wait_for(lambda: not fleet.placement.misplaced(), "the other shard to take the leases")
+    wait_total(fleet.url, len(batch) * 3 // 4)
+    zombie.send(signal.SIGCONT)
+    if place == "before-release":  # all it had to write was written
+        fleet.wait_placed()
+        assert zombie.running
+    else:
+        assert zombie.wait() == 1
+        assert "fenced" in fleet.log("shard-0")
+        fleet.start("shard-0")
+    finish_and_check(fleet, scorer)
+
+
+def campaign(fleet: Fleet, scorer: HealthScorer, kills: int) -> None:
+    """Shards are killed one after the other at random moments, while partitions move at random."""
+    chance = random.Random(20240302)
+    batch = events(60, 2 + kills // 4)
+    for name, part in zip(names(3), (ALL[:20], ALL[20:40], ALL[40:]), strict=True):
+        fleet.start(name, part)
+    load = Load(fleet.url, fleet.bootstrap, batch)
+    wait_total(fleet.url, 100)
+    while fleet.kills < kills:
+        if chance.random() < 0.5:
+            fleet.placement.move(some_of(chance, ALL), chance.choice(names(3)))
+        wait_total(fleet.url, sum(committed(fleet.url).values()) + chance.randrange(60))
+        time.sleep(chance.random() * 0.2)
+        victim = chance.choice(names(3))
+        fleet.kill(victim)
+        fleet.start(victim)
+    assert load.producing
+    load.finish()
+    finish_and_check(fleet, scorer)
+
+
+def test_kills_at_random_while_partitions_move(fleet: Fleet, scorer: HealthScorer) -> None:
+    campaign(fleet, scorer, 36)
+
+
+@pytest.mark.slow
+def test_200_kills_at_random_while_partitions_move(fleet: Fleet, scorer: HealthScorer) -> None:
+    campaign(fleet, scorer, 200)
