@@ -3,13 +3,27 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
+# $(call stage,name,arguments of pytest): the tests, without the slow proofs; then how long the stage took
+define stage
+@begun=$$(date +%s); $(BIN)/pytest -m "not slow" --durations=25 --junitxml=build/tests/$(1).xml $(2); code=$$?; \
+    echo "stage $(1): $$(($$(date +%s) - begun)) s"; exit $$code
+endef
+
+.PHONY: demo test test-unit test-integration test-e2e test-all simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
 
-test: $(VENV)/.installed-dev ## the whole test suite, slow proofs small
-	$(BIN)/pytest -m "not slow"
+test: test-unit test-integration test-e2e ## the whole test suite, slow proofs small
+
+test-unit: $(VENV)/.installed-dev ## unit and reference tests, over every core
+	$(call stage,unit,tests/unit tests/reference tests/simulator -n auto --dist loadfile)
+
+test-integration: $(VENV)/.installed-dev ## real PostgreSQL, real broker, real Ray: alone on the machine
+	$(call stage,integration,tests/integration)
+
+test-e2e: $(VENV)/.installed-dev ## the whole stack as a user starts it: alone on the machine
+	$(call stage,e2e,tests/e2e)
 
 test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
 	$(BIN)/pytest

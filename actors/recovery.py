@@ -17,6 +17,8 @@ from engine.streams.processor import Processor
 from engine.streams.reader import RecordReader, check_held
 from engine.streams.records import RecordBatch
 
+_ASK_AGAIN_SECONDS = 0.2
+
 
 class Recovery:
     """Brings partitions into `processor` and their next offsets into `positions`. The store must have their leases."""
@@ -51,7 +53,7 @@ class Recovery:
         be read.
         """
         places = [(topic, partition) for topic in KIND_OF_TOPIC for partition in partitions]
-        starts = reader.begin_offsets(places)
+        starts = self._starts(reader, places, look)
         behind: list[Recovered] = []
         outdated: list[PartitionState] = []
         for partition in partitions:
@@ -70,6 +72,21 @@ class Recovery:
             self._replay(reader, together, identities, look)
         for state in outdated:
             self._processor.renew_all(state)
+
+    def _starts(self, reader: RecordReader, places: Sequence[Place], look: Callable[[], None]) -> dict[Place, int]:
+        """Where each log begins; asked again while the broker does not serve it, as one that has just started or whose
+        topics are new may not for a while. Bounded by the plan's `retry_seconds`."""
+        clock = self._ports.clock
+        deadline = clock.now() + self._plan.retry_seconds
+        while True:
+            try:
+                return reader.begin_offsets(places)
+            except StreamError as error:
+                if clock.now() > deadline:
+                    raise
+                self._log.warning("broker away, waiting", error=str(error))
+            look()
+            clock.sleep(_ASK_AGAIN_SECONDS)
 
     def _recovered(self, partition: int) -> Recovered:
         return self._durable.ask(lambda: self._ports.store.recover(partition))

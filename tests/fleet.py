@@ -13,7 +13,7 @@ from engine.storage.placement import Placement
 from engine.streams.producer import EventProducer
 from engine.streams.topics import PARTITIONS
 from tests.shard_process import Mutant, ShardProcess, committed, plan
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 class Fleet:
@@ -44,11 +44,11 @@ class Fleet:
 
     def wait_dead(self, name: str) -> None:
         """Waits until the shard has killed itself."""
-        code = self.running[name].wait(60)
+        code = self.running[name].wait()
         assert code == -signal.SIGKILL, f"{name} ended with {code}: {self.log(name)[-2000:]}"
         self.kills += 1
 
-    def wait_placed(self, seconds: float = 60) -> None:
+    def wait_placed(self) -> None:
         """Waits until every lease is where it is assigned, and every shard has recovered what it holds."""
 
         def placed() -> bool:
@@ -57,7 +57,7 @@ class Fleet:
             )
 
         try:
-            wait_for(placed, "the partitions to move", seconds)
+            wait_for(placed, "the partitions to move")
         except AssertionError as error:
             for shard in self.running.values():
                 if shard.running:
@@ -76,7 +76,7 @@ class Fleet:
             if shard.running:
                 shard.send(signal.SIGTERM)
         for name, shard in self.running.items():
-            assert shard.wait(60) == 0, f"{name}: {self.log(name)[-2000:]}"
+            assert shard.wait() == 0, f"{name}: {self.log(name)[-2000:]}"
         self.placement.close()
 
     def end(self) -> None:
@@ -122,7 +122,7 @@ class Load:
     def finish(self) -> None:
         """Waits for the last event."""
         self._hurry.set()
-        self._thread.join(120)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         if self._error is not None:
             raise self._error

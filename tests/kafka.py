@@ -19,7 +19,9 @@ from cluster.stack.process import Recorded, accepts, free_port, spawn, wait_read
 from engine.errors import StreamError
 from engine.streams import topics
 from engine.streams.client import admin_client
+from engine.streams.reader import KafkaReader
 from tests.conftest import ROOT
+from tests.waiting import wait_for
 
 POM = ROOT / ".ci" / "kafka.xml"
 JARS = ROOT / ".kafka" / "libs"
@@ -130,17 +132,26 @@ def fetch_jars() -> Path:
 
 
 def fresh_topics(bootstrap: str) -> None:
-    """All topics empty and of a new identity."""
+    """All topics empty, of a new identity, and led: a broker leads new partitions only a while after it made them."""
     ours = {*topics.INPUT_TOPICS, *topics.OUTPUT_TOPICS}
     with admin_client(bootstrap) as admin:
         present = ours & set(admin.list_topics())
         if present:
             admin.delete_topics(sorted(present))
-            deadline = time.monotonic() + 30
-            while ours & set(admin.list_topics()):
-                assert time.monotonic() < deadline, "the broker does not delete its topics"
-                time.sleep(0.1)
+            wait_for(lambda: not ours & set(admin.list_topics()), "the broker to delete its topics")
     topics.ensure_topics(bootstrap)
+    places = [(topic, partition) for topic in ours for partition in range(topics.PARTITIONS)]
+    reader = KafkaReader(bootstrap, "fresh-topics")
+    try:
+
+        def led() -> bool:
+            with contextlib.suppress(StreamError):
+                return len(reader.end_offsets(places)) == len(places)
+            return False
+
+        wait_for(led, "the broker to lead its new partitions")
+    finally:
+        reader.close()
 
 
 @pytest.fixture(scope="session")

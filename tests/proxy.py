@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cluster.stack.process import free_port
+from tests.waiting import PATIENCE
 
 
 class Proxy:
@@ -22,7 +23,7 @@ class Proxy:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
 
     def cut(self) -> None:
         """Breaks every connection at once, in the middle of whatever passes."""
@@ -33,7 +34,7 @@ class Proxy:
         self.refusing = True
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

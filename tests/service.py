@@ -39,6 +39,7 @@ from engine.streams.producer import EventProducer
 from serve_apps.access.caller import SCOPES
 from serve_apps.access.plan import AccessPlan
 from tests.shard_process import ShardProcess, log_ends, plan, settle
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:  # it imports Ray, which most tests do without
     from serve_apps import gateway
@@ -165,7 +166,7 @@ def served(args: "gateway.Args", app: Any = None) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(made, host="127.0.0.1", port=port, log_level="error", lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not server.started:
         assert thread.is_alive() and time.monotonic() < deadline, "the application did not start"
         time.sleep(0.02)
@@ -173,7 +174,7 @@ def served(args: "gateway.Args", app: Any = None) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the application did not stop"
 
 

@@ -5,8 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -26,7 +25,7 @@ from engine.streams.producer import EventProducer
 from engine.streams.topics import PARTITIONS
 from tests import stored
 from tests.oracle import Expected, read_log
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ALL = tuple(range(PARTITIONS))
 Mutant = Callable[[ShardPlan], None] | None
@@ -87,20 +86,20 @@ class ShardProcess:
         assert self._child.pid is not None
         os.kill(self._child.pid, sign)
 
-    def wait_frozen(self, seconds: float = 60) -> None:
+    def wait_frozen(self) -> None:
         """Waits until it has stopped itself by SIGSTOP at its failpoint."""
         child = psutil.Process(self._child.pid)
-        wait_for(lambda: child.status() == psutil.STATUS_STOPPED, "the shard to freeze", seconds)
+        wait_for(lambda: child.status() == psutil.STATUS_STOPPED, "the shard to freeze")
 
-    def finish(self, seconds: float = 30) -> int:
+    def finish(self) -> int:
         """Asks it to stop, and returns its exit code."""
         self._child.terminate()
-        return self.wait(seconds)
+        return self.wait()
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self) -> int:
         """Its exit code, once it has ended by itself."""
-        self._child.join(seconds)
-        assert self._child.exitcode is not None, f"still runs after {seconds} s: {self.log.read_text()[-2000:]}"
+        self._child.join(PATIENCE)
+        assert self._child.exitcode is not None, f"still runs after {PATIENCE} s: {self.log.read_text()[-2000:]}"
         return self._child.exitcode
 
     @property
@@ -126,20 +125,21 @@ def committed(url: str) -> dict[tuple[str, int], int]:
     return {(topic, partition): offset for topic, partition, offset in rows}
 
 
-def wait_committed(url: str, ends: dict[tuple[str, int], int], seconds: float = 90) -> None:
+def wait_committed(url: str, ends: Mapping[tuple[str, int], int]) -> None:
     """Waits until everything up to `ends` is committed."""
-    deadline = time.monotonic() + seconds
-    while any(committed(url).get(place, 0) < end for place, end in ends.items()):
-        assert time.monotonic() < deadline, f"not caught up after {seconds} s"
-        time.sleep(0.1)
+
+    def missing() -> dict[tuple[str, int], tuple[int, int]]:
+        now = committed(url)
+        return {place: (now.get(place, 0), end) for place, end in ends.items() if now.get(place, 0) < end}
+
+    wait_for(lambda: not missing(), "the shards to commit all of the log", seen=lambda: dict([*missing().items()][:5]))
 
 
-def wait_total(url: str, total: int, seconds: float = 90) -> None:
+def wait_total(url: str, total: int) -> None:
     """Waits until at least `total` records are committed."""
-    deadline = time.monotonic() + seconds
-    while sum(committed(url).values()) < total:
-        assert time.monotonic() < deadline, f"{sum(committed(url).values())} of {total} records after {seconds} s"
-        time.sleep(0.02)
+    wait_for(
+        lambda: sum(committed(url).values()) >= total, f"{total} records", seen=lambda: sum(committed(url).values())
+    )
 
 
 def send_commands(bootstrap: str, time_ms: int) -> None:
@@ -152,11 +152,11 @@ def send_commands(bootstrap: str, time_ms: int) -> None:
         producer.flush()
 
 
-def settle(url: str, bootstrap: str, time_ms: int, seconds: float = 90) -> None:
+def settle(url: str, bootstrap: str, time_ms: int) -> None:
     """Waits for catch-up, has every member scored as of `time_ms`, and waits again."""
-    wait_committed(url, log_ends(bootstrap), seconds)
+    wait_committed(url, log_ends(bootstrap))
     send_commands(bootstrap, time_ms)
-    wait_committed(url, log_ends(bootstrap), seconds)
+    wait_committed(url, log_ends(bootstrap))
 
 
 def check_all(url: str, bootstrap: str, scorer: HealthScorer) -> Expected:

@@ -16,7 +16,7 @@ from engine.learning.registry import load_models
 from engine.scoring.health_score import HealthScorer
 from engine.settings import load_rules
 from engine.storage.migrate import migrate
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +72,11 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: accepts(port), "redis-server to start", 20)
+        wait_for(lambda: accepts(port), "redis-server to start")
         yield f"redis://127.0.0.1:{port}"
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from cluster.stack.state import Endpoints, StateDir
 from engine import tracing
 from engine.storage.queries import Queries
 from tests.collector import Collector
+from tests.waiting import PATIENCE, SCALE
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RunningStack:
 def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=300 * SCALE, check=False
     )
 
 
@@ -74,6 +75,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     queries.close()
     stopped = vitanexus("down", "--dir", str(directory))
     assert stopped.returncode == 0, stopped.stderr
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     collector.close()
     assert not alive, f"left running: {alive}"

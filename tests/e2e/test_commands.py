@@ -11,7 +11,7 @@ import yaml
 from engine.learning import registry
 from tests.conftest import ROOT, shared_data
 from tests.e2e.conftest import RunningStack, vitanexus
-from tests.e2e.test_http import wait_until
+from tests.waiting import wait_for
 
 COMMANDS = (
     "demo",
@@ -58,10 +58,10 @@ def test_real_files_are_replayed_into_the_running_stack(stack: RunningStack) -> 
     sent = stack.command("replay", "tuva", str(folder))
     assert sent.returncode == 0, sent.stderr
     count = int(re.search(r"([\d,]+) events sent", sent.stdout)[1].replace(",", ""))
-    wait_until(lambda: consumed() == before + count)
+    wait_for(lambda: consumed() == before + count, "the events to be consumed", seen=consumed)
     again = stack.command("replay", "tuva", str(folder))
     assert again.returncode == 0
-    wait_until(lambda: consumed() == before + 2 * count)
+    wait_for(lambda: consumed() == before + 2 * count, "the events to be consumed again", seen=consumed)
     assert sum(row.duplicates for row in stack.queries.consumed()) >= count * 0.99
 
 

@@ -1,7 +1,6 @@
 """The endpoints of the running stack: what they answer, and what they refuse."""
 
 import datetime as dt
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from engine.interop import synthetic
 from engine.scoring.told import with_factors
 from engine.streams.producer import EventProducer
 from tests.e2e.conftest import RunningStack
+from tests.waiting import wait_for
 
 MEMBERS = 150
 RECORD = {
@@ -32,13 +32,6 @@ PREMIUM = {
 }
 
 
-def wait_until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def fed(stack: RunningStack) -> RunningStack:
     """The stack after three days of its members, whatever other tests have sent it before."""
@@ -50,7 +43,7 @@ def fed(stack: RunningStack) -> RunningStack:
     events = synthetic.month(Population.generate(11, MEMBERS), dt.date(2025, 1, 1), days=3, claims=100)
     with EventProducer(stack.endpoints.kafka) as producer:
         produced = producer.send_all(events)
-    wait_until(lambda: committed() >= before + produced)
+    wait_for(lambda: committed() >= before + produced, "the events to be committed", seen=committed)
     assert committed() == before + produced
     return stack
 
@@ -121,7 +114,7 @@ def test_a_read_of_the_live_score_is_audited_and_tagged(fed: RunningStack) -> No
         with psycopg.connect(fed.endpoints.postgres) as connection:
             return connection.execute(query, (purpose,)).fetchone()[0]
 
-    wait_until(lambda: audited() == 2)
+    wait_for(lambda: audited() == 2, "two audit events", seen=audited)
 
 
 def test_a_trace_goes_from_http_to_shard_and_postgres(fed: RunningStack) -> None:
@@ -138,7 +131,11 @@ def test_a_trace_goes_from_http_to_shard_and_postgres(fed: RunningStack) -> None
             "postgresql SELECT": 1,
         }
     )
-    wait_until(lambda: Counter(span.name for span in fed.collector.of(trace)) >= wanted)
+
+    def seen() -> Counter[str]:
+        return Counter(span.name for span in fed.collector.of(trace))
+
+    wait_for(lambda: seen() >= wanted, f"the spans {wanted}", seen=seen)
     spans = {span.span: span for span in fed.collector.of(trace)}
     shards = {shard.pid for shard in fed.shards()}
     (answered,) = [span for span in spans.values() if span.process in shards]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import RunningStack, vitanexus
+from tests.waiting import PATIENCE
 
 TRIANGLE = [[100_000, 150_000, 160_000], [110_000, 170_000], [120_000]]
 IBNR = {"kind": "ibnr", "seed": 7, "paths": 5000, "triangle": TRIANGLE}
@@ -35,8 +36,8 @@ LONG = RESERVE | {
 LONG["categories"] = [RESERVE["categories"][0] | {"frequency": {"distribution": "poisson", "rate": "ip_rate"}}]
 
 
-def until(stack: RunningStack, run: str, *states: str, seconds: float = 120.0) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
+def until(stack: RunningStack, run: str, *states: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE
     while True:
         row = stack.http.get(f"/v1/simulations/{run}").json()
         if row["status"] in states:
@@ -109,7 +110,7 @@ def _driver(stack: RunningStack, run: str) -> list[psutil.Process]:
 
 
 def _wait_gone(stack: RunningStack, run: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while _driver(stack, run):
         assert time.monotonic() < deadline, "the job goes on"
         time.sleep(0.2)

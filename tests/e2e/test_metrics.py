@@ -13,7 +13,7 @@ from engine.domain.population import Population
 from engine.interop import synthetic
 from engine.streams.producer import EventProducer
 from tests.e2e.conftest import RunningStack
-from tests.e2e.test_http import wait_until
+from tests.waiting import wait_for
 
 _LINE = re.compile(r"^(ray_vitanexus_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _NAMES = (
@@ -61,8 +61,8 @@ def test_shards_tell_lag_outcomes_and_times(stack: RunningStack) -> None:
     with EventProducer(stack.endpoints.kafka) as producer:
         producer.send_all(own)
         producer.send_all(readings)
-    wait_until(lambda: sum(since(stored(), stored_before)) == len(own) + len(readings), 120)
-    wait_until(lambda: since(told(), told_before) == since(stored(), stored_before), 60)
+    wait_for(lambda: sum(since(stored(), stored_before)) == len(own) + len(readings), "every event", seen=stored)
+    wait_for(lambda: since(told(), told_before) == since(stored(), stored_before), "the metrics to say so", seen=told)
     assert since(stored(), stored_before)[1] > 0
     found = scraped(stack)
     assert set(_NAMES) <= set(found)

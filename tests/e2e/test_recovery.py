@@ -11,7 +11,7 @@ from engine.domain.population import Population
 from engine.interop import synthetic
 from engine.streams.producer import EventProducer
 from tests.e2e.conftest import RunningStack
-from tests.e2e.test_http import wait_until
+from tests.waiting import wait_for
 
 KILLS = 3
 
@@ -34,7 +34,7 @@ def test_totals_are_exact_after_shards_are_killed(stack: RunningStack) -> None:
             producer.send_all(events[part :: KILLS + 1] if part else events[: len(population)])
             if part == 0:
                 producer.send_all(events[len(population) :: KILLS + 1])
-            wait_until(stack.shards)
+            wait_for(stack.shards, "a process of a shard")
             victim = chance.choice(stack.shards())
             psutil.Process(victim.pid).kill()
     sent = [*events[: len(population)], *events[len(population) :: KILLS + 1]]
@@ -49,7 +49,11 @@ def test_totals_are_exact_after_shards_are_killed(stack: RunningStack) -> None:
         )
 
     topics = {event.kind.topic for event in sent}
-    wait_until(lambda: sum(sum(consumed(topic)) for topic in topics) >= len(sent), 120)
+    wait_for(
+        lambda: sum(sum(consumed(topic)) for topic in topics) >= len(sent),
+        f"all of {len(sent)} events",
+        seen=lambda: {topic: consumed(topic) for topic in topics},
+    )
     assert sum(sum(consumed(topic)) for topic in topics) == len(sent)
     with psycopg.connect(stack.endpoints.postgres) as connection:
         rows, distinct = connection.execute(

@@ -11,6 +11,7 @@ from engine.streams.producer import EventProducer
 from engine.streams.topics import PARTITIONS
 from tests.conftest import shared_data
 from tests.shard_process import check_all, plan, settle
+from tests.waiting import PATIENCE
 
 AS_OF_MS = int(dt.datetime(2019, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 
@@ -34,7 +35,7 @@ def test_real_files_become_the_oracles_state_and_scores(
         for shard in shards:
             shard.stop()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
     assert all(shard.finished for shard in shards)
     expected = check_all(database, any_bootstrap, scorer)
     total = expected.total()

@@ -80,16 +80,16 @@ def test_a_killed_supervisor_and_a_killed_shard_come_back(stack: RunningStack, p
         lambda: any(process.pid != before[0].pid for process in stack.actors("ShardSupervisor")),
         "the supervisor's next process",
     )
-    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "the shards", 90)
+    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "the shards")
 
 
 def test_a_shard_that_leaves_and_one_that_comes(stack: RunningStack, placement: Placement) -> None:
     """The supervisor ends the actor of a shard that is not wanted, and makes one anew that Ray knows nothing of."""
     placement.want(["shard-0"])
-    wait_for(lambda: settled(placement, "shard-0"), "shard-1 to leave", 120)
+    wait_for(lambda: settled(placement, "shard-0"), "shard-1 to leave")
     wait_for(lambda: len(stack.shards()) == 1, "its process to end")
     placement.want(["shard-0", "shard-1"])
-    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "shard-1 to come back", 120)
+    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "shard-1 to come back")
     assert {len(status.leased) for status in placement.shards()} == {32}
 
 
@@ -105,5 +105,5 @@ def test_a_shard_that_stays_silent_loses_its_partitions_and_gets_its_share_when_
         )
     finally:
         frozen.resume()
-    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "both to share again", 120)
+    wait_for(lambda: settled(placement, "shard-0", "shard-1"), "both to share again")
     assert {len(status.leased) for status in placement.shards()} == {32}

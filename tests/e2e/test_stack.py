@@ -19,6 +19,7 @@ from cluster.stack.process import Recorded
 from cluster.stack.state import Endpoints, StackState, StateDir, processes
 from engine.errors import StackError
 from tests.e2e.conftest import RunningStack, vitanexus
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def up(directory: Path) -> StackState:
     return state
 
 
-def gone(family: list[psutil.Process], seconds: float = 30) -> list[psutil.Process]:
-    return psutil.wait_procs(family, timeout=seconds)[1]
+def gone(family: list[psutil.Process]) -> list[psutil.Process]:
+    return psutil.wait_procs(family, timeout=PATIENCE)[1]
 
 
 def family_of(state: StackState) -> list[psutil.Process]:
@@ -51,7 +52,7 @@ def test_a_part_that_dies_takes_the_stack_down_and_is_named(directory: Path) -> 
     family = family_of(state)
     broker = next(part for part in state.processes if part.name == "broker")
     psutil.Process(broker.pid).kill()
-    assert not gone(family, 60)
+    assert not gone(family)
     log = (directory / "supervisor.log").read_text()
     assert f"broker (pid {broker.pid}) has died" in log.replace("\n", " ")
     assert StateDir(directory).read() is None
@@ -72,7 +73,7 @@ def test_down_clears_up_after_a_killed_supervisor_and_the_data_stays(directory: 
     assert again.supervisor.pid != state.supervisor.pid
     interrupted = family_of(again)
     psutil.Process(again.supervisor.pid).send_signal(signal.SIGINT)
-    assert not gone(interrupted, 120), "left running after Ctrl-C"
+    assert not gone(interrupted), "left running after Ctrl-C"
     assert "stopped" in (directory / "supervisor.log").read_text()
 
 

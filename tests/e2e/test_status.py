@@ -15,7 +15,7 @@ def figures(stack: RunningStack) -> dict[str, Any]:
 
 def test_status_tells_parts_shards_and_champions(stack: RunningStack) -> None:
     # metrics come by the minute's fraction: Ray's agents collect them every few seconds
-    wait_for(lambda: figures(stack)["shards"]["partitions_owned"] == 64, "the owned partitions to be told", 90)
+    wait_for(lambda: figures(stack)["shards"]["partitions_owned"] == 64, "the owned partitions to be told")
     found = figures(stack)
     assert found["shards"]["outbox_waiting"] == 0
     assert found["models"]["promotion_pending"] is False

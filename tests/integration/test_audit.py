@@ -22,6 +22,7 @@ from engine.storage.audit import PostgresAuditStore
 from serve_apps.access.audit_trail import AuditTrail
 from serve_apps.access.spool import Spool
 from tests.service import OURS, TENANT, Issuer, Service, served
+from tests.waiting import PATIENCE
 
 
 def event(member: str = "m", at_us: int | None = None) -> AuditEvent:
@@ -140,7 +141,7 @@ async def _ended(url: str, folder: Path) -> None:
 async def _adopted(url: str, folder: Path) -> None:
     trail = AuditTrail(PostgresAuditStore(url), Spool(folder), most=100, wait_seconds=0.5)
     async with trail.running():
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while await asyncio.to_thread(stored, url) != ["left-0", "left-1", "left-2"]:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
@@ -229,7 +230,7 @@ def test_the_application_refuses_reads_it_cannot_record(
             assert refused.headers["content-type"] == "application/problem+json"
             assert http.get("/v1/interventions").status_code == 200, "what needs no record goes on"
             blocker.rollback()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while http.get(f"/v1/members/{OURS}/score").status_code != 200:
                 assert time.monotonic() < deadline
         allowed = [e for e in service.audited(actor=actor) if e["outcome"] == "allowed"]

@@ -84,7 +84,7 @@ def test_a_shard_stops_when_a_topic_gets_more_partitions_and_does_not_start_on_i
     wait_committed(database, log_ends(kafka_bootstrap))
     with admin_client(kafka_bootstrap) as admin:
         admin.create_partitions({READING.topic: topics.PARTITIONS + 1})
-    assert shard.wait(40) != 0
+    assert shard.wait() != 0
     error = r"TopicsChangedError: topic 'wearable\.readings' has 65 partitions, not 64: members would change owners"
     assert told(shard, error)
     with pytest.raises(TopicsChangedError):
@@ -148,9 +148,9 @@ def test_topics_made_anew_are_read_from_their_start_and_members_stay(
             query = "SELECT count(*) FROM readings WHERE event_id LIKE 'anew-%'"
             return connection.execute(query).fetchone()[0]
 
-    wait_for(lambda: arrived() == len(members), "the readings of the new log", 60)
+    wait_for(lambda: arrived() == len(members), "the readings of the new log")
     fresh_topics(kafka_bootstrap)
-    assert shard.wait(60) != 0, "the log is another one again, under a running shard"
+    assert shard.wait() != 0, "the log is another one again, under a running shard"
     assert told(shard, "the topics were made anew under us|has 0 partitions|LogTruncationError"), shard.log.read_text()[
         -1500:
     ]
@@ -169,7 +169,7 @@ def test_a_connection_that_is_slow_and_is_cut_changes_nothing(
             wait_total(database, (cut + 1) * len(batch) // 10)
             proxy.delay = 0.02 * (cut % 3)
             before = proxy.passed
-            wait_for(lambda before=before: proxy.passed > before + 5000, "something to pass", 30)
+            wait_for(lambda before=before: proxy.passed > before + 5000, "something to pass")
             proxy.cut()
         proxy.refusing = True
         proxy.cut()
@@ -240,7 +240,7 @@ def test_a_full_disk_is_waited_for(
                 file.flush()
         except OSError:
             pass
-    wait_for(lambda: told(shard, "No space left on device"), "the disk to be full", 60)
+    wait_for(lambda: told(shard, "No space left on device"), "the disk to be full")
     time.sleep(1)
     assert shard.running
     filler.unlink()

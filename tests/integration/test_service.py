@@ -205,7 +205,7 @@ def rehearse(machines: Machines, seed: int, action: Callable[[], None], shards: 
         machines.send(sent[len(sent) // 3 : 2 * len(sent) // 3])
         action()
         machines.send(sent[2 * len(sent) // 3 :])
-        wait_for(lambda: machines.counted()[0] >= before + len(sent), "every event", 120)
+        wait_for(lambda: machines.counted()[0] >= before + len(sent), "every event")
     assert machines.counted() == (before + len(sent), 0)
     assert seen.statuses
     return seen
@@ -227,7 +227,7 @@ def test_the_head_dies_and_what_it_knew_is_in_redis(machines: Machines) -> None:
 
     seen = rehearse(machines, 1, kill)
     assert set(seen.statuses) == {200} and not seen.failed
-    wait_for(machines.whole, "every part to answer again", 120)
+    wait_for(machines.whole, "every part to answer again")
     assert pids() == before
 
 
@@ -263,8 +263,8 @@ def test_a_node_that_leaves_hands_its_shards_over_and_fails_no_request(machines:
         words = [sys.executable, "-m", "cluster.cli", "cluster", "leave", "--node", leaving.node_id, "--seconds", "60"]
         left = subprocess.run(words, capture_output=True, text=True, timeout=150, check=False)
         assert "nothing of ours is left" in left.stdout, left.stderr + left.stdout
-        wait_for(lambda: machines.shards_on(staying.node_id) == NAMES, "the shards on the other node", 120)
-        wait_for(machines.whole, "full service", 120)
+        wait_for(lambda: machines.shards_on(staying.node_id) == NAMES, "the shards on the other node")
+        wait_for(machines.whole, "full service")
 
     seen = rehearse(machines, 3, leave)
     assert set(seen.statuses) == {200} and not seen.failed

@@ -30,6 +30,7 @@ from engine.streams.producer import EventProducer
 from engine.streams.topics import partition_of
 from tests.oracle import Expected
 from tests.shard_process import ShardProcess, check_all, committed, log_ends, plan, settle, wait_committed, wait_total
+from tests.waiting import PATIENCE
 
 START = dt.date(2024, 3, 1)
 AS_OF_MS = int(dt.datetime(2024, 4, 1, tzinfo=dt.UTC).timestamp() * 1000)
@@ -126,7 +127,7 @@ def test_a_shard_frozen_inside_its_transaction_does_not_hold_its_successor_up(
     zombie = ShardProcess(work, tmp_path, "before-commit:SIGSTOP:3")
     zombie.wait_frozen()
     successor = ShardProcess(work, tmp_path)
-    wait_total(database, len(batch), 60)
+    wait_total(database, len(batch))
     zombie.send(signal.SIGCONT)
     assert zombie.wait() != 0
     finish_and_check(successor, database, embedded_bootstrap, scorer)
@@ -266,7 +267,7 @@ def _costs_after_restart(shard: ShardProcess, work: ShardPlan, url: str, folder:
     """Cents in the states of a shard that was killed before any snapshot and so had to replay everything."""
     shard.kill()
     again = ShardProcess(work, folder)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not re.search("event='replayed'.*event='shard ready'", again.log.read_text(), re.DOTALL):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -1,7 +1,6 @@
 """Batches over Ray: any number of workers, a worker killed, a job interrupted and resumed: the same bits."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from simulations.choose import plan
 from simulations.plans import Plan
 from simulations.reserve import batches, here
 from tests.unit.simulations.test_pool import pool
+from tests.waiting import wait_for
 
 PATHS = 2000
 
@@ -76,17 +76,22 @@ def test_batches_that_wait_ask_for_workers_and_do_not_change_a_bit(alone: np.nda
     assert asked[0] == 1 and max(asked) == 8 and asked[-1] < 8
 
 
-def a_worker(seconds: float = 30) -> psutil.Process:
+def a_worker() -> psutil.Process:
     """A worker of this Ray, one at work where there is one; on a busy machine it may take a while to start."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def workers() -> list[psutil.Process]:
         family = psutil.Process(os.getpid()).children(recursive=True)
-        for kind in ("ray::_run", "ray::IDLE"):
-            for process in family:
-                if process.name().startswith(kind):
-                    return process
-        time.sleep(0.05)
-    raise AssertionError(f"no worker after {seconds} s")
+        names = ("ray::_run", "ray::IDLE")
+        return [process for name in names for process in family if process.name().startswith(name)]
+
+    found: list[psutil.Process] = []
+
+    def some() -> bool:
+        found[:] = workers()
+        return bool(found)
+
+    wait_for(some, "a worker of Ray")
+    return found[0]
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -20,6 +20,7 @@ from tests import stored
 from tests.simulator.postgres import FakePostgres, FakeStore
 from tests.simulator.schedule import stored_in
 from tests.simulator.world import Process, World
+from tests.waiting import PATIENCE
 
 LEASE = 1.5
 IDENTITIES = {topic: TopicIdentity("cluster", topic) for topic in KIND_OF_TOPIC}
@@ -72,11 +73,11 @@ class RealBench:
         def hold(place: str) -> None:
             if place == "before-commit":
                 arrived.set()
-                assert go.wait(30)
+                assert go.wait(PATIENCE)
 
         self._monkeypatch.setattr(shards, "failpoint", hold)
         result = self.beside(lambda: store.commit(batches, IDENTITIES))
-        assert arrived.wait(30)
+        assert arrived.wait(PATIENCE)
         self._monkeypatch.setattr(shards, "failpoint", lambda _: None)
         yield lambda: (go.set(), result())
         go.set()

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from cluster.stack import serving_environment
 from cluster.stack.process import accepts, free_port
 from engine.errors import StackError
+from tests.waiting import PATIENCE
 
 _CONFIGURATION = """
 defaults
@@ -78,13 +79,13 @@ def haproxy(certificate: tuple[Path, Path], environment: None, tmp_path: Path) -
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(_CONFIGURATION.format(public=public, page=free_port()))
     child = subprocess.Popen([launcher, "-db", "-f", str(configuration)])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not accepts(public):
         assert child.poll() is None and time.monotonic() < deadline, "HAProxy did not start"
         time.sleep(0.05)
     yield public, Path(launcher).parent
     child.terminate()
-    child.wait(20)
+    child.wait(PATIENCE)
     serving_environment.clear(tmp_path)
 
 

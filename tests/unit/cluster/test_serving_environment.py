@@ -18,6 +18,7 @@ from cluster.stack import haproxy, serving_environment
 from engine.errors import SettingsError, StackError
 from engine.settings import load_rules
 from serve_apps import gateway
+from tests.waiting import PATIENCE
 
 CONFIGURATION = """global
     maxconn 4096
@@ -88,7 +89,7 @@ def test_haproxy_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", script, str(configuration)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "haproxy.loopback.cfg").is_file():
         assert time.monotonic() < deadline
         time.sleep(0.05)
