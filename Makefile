@@ -9,7 +9,7 @@ define stage
     echo "stage $(1): $$(($$(date +%s) - begun)) s"; exit $$code
 endef
 
-.PHONY: demo test test-unit test-integration test-e2e test-all simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
+.PHONY: demo test test-unit test-integration test-e2e test-all flaky simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
@@ -27,6 +27,9 @@ test-e2e: $(VENV)/.installed-dev ## the whole stack as a user starts it: alone o
 
 test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
 	$(BIN)/pytest
+
+flaky: $(VENV)/.installed-dev ## N rounds of the integration and e2e tests in random order, under load; a table of failures
+	$(BIN)/python -m tests.flaky --rounds $(or $(N),10)
 
 simulate: $(VENV)/.installed-dev ## a thousand seeded schedules of crashes, freezes, lost connections and moves
 	$(BIN)/python -m tests.simulator --seeds 1000

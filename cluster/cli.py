@@ -23,6 +23,7 @@ from cluster.commands import (
     stack,
     token,
 )
+from cluster.stack.process import unproxied_loopback
 from engine.errors import VitaNexusError
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app.command()(docs.docs)
 
 def main() -> None:
     """Runs the command line; an error of ours is one line for people, and exit code 1."""
+    unproxied_loopback()
     try:
         app()
     except VitaNexusError as error:

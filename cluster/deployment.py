@@ -6,6 +6,7 @@ import shutil
 import ssl
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import ray
@@ -22,6 +23,7 @@ from cluster.stack.state import Endpoints
 from engine.domain.model_set import ModelSet
 from engine.errors import StackError
 from engine.learning import registry
+from engine.logs import get_logger
 from engine.scoring.health_score import ScoringRules
 from engine.settings import Settings
 from engine.storage.migrate import migrate
@@ -32,7 +34,8 @@ from serve_apps import gateway
 from serve_apps.access.plan import check_reach, plan_of
 
 APPLICATION = "vitanexus"
-_READY_SECONDS = 90.0
+_READY_SECONDS = 240.0
+"""How long a part may take to start: long enough for a laptop that is busy with something else."""
 _STOP_SECONDS = 40.0
 
 
@@ -100,8 +103,12 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
         name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
     ).remote(shard_plan(settings, endpoints), rules, initial, models, level, settings.shards.dead_seconds)
     port = settings.http.port or free_port()
-    serve.start(proxy_location="HeadOnly", http_options={"host": settings.http.host, "port": port})
-    run_endpoints(settings, rules, endpoints, directory)
+    started("Serve's proxy", lambda: _start_proxy(settings.http.host, port), serve.shutdown)
+    started(
+        "the HTTP application",
+        lambda: run_endpoints(settings, rules, endpoints, directory),
+        lambda: serve.delete(APPLICATION),
+    )
     try:
         late = ray.get(supervisor.ready.remote(_READY_SECONDS), timeout=_READY_SECONDS + _STOP_SECONDS)
     except (ray.exceptions.RayError, TimeoutError) as error:
@@ -114,6 +121,38 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
     address = f"{'https' if certificate else 'http'}://{settings.http.host}:{port}"
     _wait_until_served(address, certificate)
     return address
+
+
+def _start_proxy(host: str, port: int) -> None:
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+
+
+def started(part: str, start: Callable[[], None], clear: Callable[[], None]) -> None:
+    """Starts a part of Serve; clears up and tries once more where Ray says that it did not start.
+
+    Raises StackError after the second time: which part, after how long, why, and where its log is.
+    """
+    begun = time.monotonic()
+    for last in (False, True):
+        try:
+            start()
+            return
+        except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if last:
+                raise StackError(
+                    f"{part} did not start, twice, after {time.monotonic() - begun:.0f} s: {reason}; "
+                    f"its log is in {_serve_logs()}"
+                ) from error
+            get_logger(part="stack").warning(f"{part} did not start, trying once more", error=reason)
+            with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+                clear()
+
+
+def _serve_logs() -> Path:
+    """Where Serve's controller, proxies and replicas on this machine log."""
+    node = ray._private.worker.global_worker.node  # Ray tells the folder of its session nowhere else
+    return Path(node.get_session_dir_path() if node is not None else "/tmp/ray/session_latest") / "logs" / "serve"  # noqa: S108 - Ray's own
 
 
 def run_endpoints(settings: Settings, rules: ScoringRules, endpoints: Endpoints, directory: Path) -> None:

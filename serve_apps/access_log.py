@@ -35,6 +35,7 @@ _PROBLEM = b"application/problem+json"
 _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 TRACE: ContextVar[str] = ContextVar("trace", default="")
 """Trace id of the request under way, 32 hexadecimal digits; "" outside one."""
+_MEMBER_TAILS = ("/score/history", "/score", "/factors", "/what-if")
 _KNOWN = ("/healthz", "/readyz", "/docs", "/openapi.json", "/v1/scores", "/v1/scores/bulk", "/v1/interventions")
 
 
@@ -63,10 +64,12 @@ def route_of(path: str) -> str:
     parts = path.split("/")
     if len(parts) < 3 or parts[1] != "v1" or parts[2] not in ("members", "premiums", "simulations", "scores"):
         return "other"
+    if parts[2] == "members":  # whose ids may hold slashes
+        tail = next((tail for tail in _MEMBER_TAILS if path.endswith(tail)), "")
+        return f"/v1/members/{{id}}{tail}" if len(parts) > 3 else "/v1/members"
     if parts[2] == "premiums":
         return "/v1/premiums/recommendation" if parts[3:] == ["recommendation"] else "/v1/premiums/{id}"
-    rest = [part for part in parts[4:5] if part in ("score", "factors", "history", "what-if", "results")]
-    rest += [part for part in parts[5:6] if part == "history"]
+    rest = [part for part in parts[4:5] if part == "results"]
     return "/".join(["/v1", parts[2], *(["{id}"] if len(parts) > 3 else []), *rest])
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel
 
 from engine.domain.events import MAX_ID
+from engine.domain.records import STORABLE
 from engine.storage.queries import Queries
 from serve_apps.access.reads import Reads
 from serve_apps.conditional import UNCHANGED, conditional
@@ -17,8 +18,15 @@ from serve_apps.scoring import Factor, Recommended, ScoreResponse
 from serve_apps.threads import in_thread
 
 MemberId = Annotated[
-    str, Path(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f]+$", description="the member")
+    str,
+    Path(
+        min_length=1,
+        max_length=MAX_ID,
+        pattern=STORABLE,
+        description="the member; percent-encode what a path cannot hold, a slash too",
+    ),
 ]
+"""Whoever can be enrolled can be asked for. Routes take `{member_id:path}`: servers decode %2F before they route."""
 VOLATILE = ("age_seconds", "answered_by")
 """What changes of a score though the score does not."""
 
@@ -48,13 +56,13 @@ def router(queries: Queries, live: LiveScores, titles: dict[str, str], reads: Re
             raise HTTPException(404, f"member_id is {member_id!r}: no score yet")
         return stored_answer(rows[0], titles)
 
-    @routes.get("/{member_id}/score", response_model=ScoreResponse, responses=UNCHANGED)
+    @routes.get("/{member_id:path}/score", response_model=ScoreResponse, responses=UNCHANGED)
     async def score(member_id: MemberId, request: Request) -> Response:
         """The member's current score: live from the owning shard, else the newest stored one with its age."""
         await reads.member(request.scope, member_id, "member.score")
         return conditional(request, await current(member_id), VOLATILE)
 
-    @routes.get("/{member_id}/factors", response_model=Factors, responses=UNCHANGED)
+    @routes.get("/{member_id:path}/factors", response_model=Factors, responses=UNCHANGED)
     async def factors(member_id: MemberId, request: Request) -> Response:
         """What moves the member's score, in dollars of predicted cost a year against the average person."""
         await reads.member(request.scope, member_id, "member.factors")

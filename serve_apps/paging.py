@@ -9,10 +9,9 @@ from fastapi import Query
 
 from serve_apps.problems import Refusal
 
-Cursor = Annotated[
-    str | None,
-    Query(max_length=512, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the page before; opaque"),
-]
+_FORM = {"max_length": 512, "pattern": "^[A-Za-z0-9_-]+$"}
+Cursor = Annotated[str | None, Query(**_FORM, description="`next_cursor` of the page before; opaque")]
+FormerCursor = Annotated[str | None, Query(**_FORM, deprecated=True, description="`cursor` by its former name")]
 
 
 def cursor_of(kind: str, *place: int | str | dt.datetime) -> str:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.domain.events import LINES_OF_BUSINESS, MAX_ID
+from engine.domain.records import STORABLE
 from engine.finance.guardrails import check_rating_factors, refuse_persons
 from engine.finance.premium import RATE_REVIEW_THRESHOLD, CohortExperience, recommend
 from engine.storage.queries import Queries
@@ -29,7 +30,7 @@ class PremiumRequest(BaseModel):
     """A cohort's experience. There is no field for a member: a premium never follows one person's health."""
 
     model_config = ConfigDict(extra="forbid")
-    cohort_id: Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    cohort_id: Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=STORABLE)]
     line_of_business: str | None = Field(default=None, description=f"of: {', '.join(LINES_OF_BUSINESS)}")
     members: int | None = Field(
         default=None, ge=1, le=10**9, description="size of a cohort that has no enrolled members yet"

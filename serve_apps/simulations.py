@@ -1,7 +1,6 @@
 """`POST /v1/simulations` and what became of it: a run is submitted to Ray Jobs and answered from PostgreSQL."""
 
 import datetime as dt
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -86,14 +85,31 @@ def _response(row: dict[str, Any]) -> RunResponse:
 
 
 def _checked(document: dict[str, Any], tenant: str) -> Scenario:
-    if "\\u0000" in json.dumps(document):
-        raise SpecError("", "a text holds the character U+0000, which cannot be stored")
+    unstorable = next(_unstorable(document), None)
+    if unstorable is not None:
+        raise SpecError(*unstorable)
     scenario = parse(document)
     for field, name in named_files(scenario):
         raise SpecError(field, f"names the file {name!r}: over HTTP give a view of the database or the data")
     for field, view in named_views(document):
         _check_view(field, view, tenant)
     return scenario
+
+
+def _unstorable(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
+    """Texts, and keys, that PostgreSQL cannot hold: the path of each, and why."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _unstorable(name, field)
+            yield from _unstorable(each, f"{field}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for i, each in enumerate(value):
+            yield from _unstorable(each, f"{field}.{i}")
+    elif isinstance(value, str):
+        if "\x00" in value:
+            yield field, "a text holds the character U+0000, which cannot be stored"
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            yield field, "a text holds half of a surrogate pair, which is no character"
 
 
 def named_views(document: Any, field: str = "") -> Iterator[tuple[str, str]]:

@@ -103,7 +103,7 @@ def router(
     """The endpoint, given what makes a member a record, what scores one, and what admits reads."""
     routes = APIRouter(prefix="/v1/members", tags=["members"], responses=PROBLEM_RESPONSES)
 
-    @routes.post("/{member_id}/what-if")
+    @routes.post("/{member_id:path}/what-if")
     async def what_if(member_id: MemberId, changes: Changes, request: Request) -> WhatIf:
         """The member's score with these changes, beside the score without them."""
         await reads.member(request.scope, member_id, "member.what-if")

@@ -14,7 +14,7 @@ from cluster.stack.state import StateDir, describe, processes
 
 Directory = Annotated[Path, typer.Option("--dir", help="state directory of the stack", envvar="VITANEXUS_STATE_DIR")]
 DEFAULT = Path(".vitanexus")
-_DETACHED_SECONDS = 180.0
+_DETACHED_SECONDS = 420.0
 _console = Console(stderr=True, highlight=False)
 
 

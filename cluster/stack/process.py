@@ -19,6 +19,7 @@ from engine.errors import StackError
 
 _TAIL_LINES = 15
 _POLL_SECONDS = 0.05
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS = range(20_000, 30_000)
 """Above those of Ray's workers, below those of Serve's replicas, which begin at 30,000."""
 
@@ -71,6 +72,18 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise StackError(f"no free loopback port among a hundred of {_PORTS.start} to {_PORTS.stop - 1}")
+
+
+def unproxied_loopback() -> None:
+    """Keeps calls to this machine from going through a proxy of the environment, here and in every child.
+
+    Company networks set `http_proxy`; Ray, Serve, jobs and our own calls reach each other on loopback, where no proxy
+    is. What `no_proxy` names already stays.
+    """
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+        if known != ["*"]:
+            os.environ[name] = ",".join([*known, *(host for host in _LOOPBACK if host not in known)])
 
 
 def spawn(command: Sequence[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:

@@ -56,7 +56,10 @@ def prepare(directory: Path, certificate: str = "", key: str = "") -> bool:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # 5 s fail on a busy machine, and the proxies start over
+        # Serve's own limits of 5, 30 and 10 s fail on a busy laptop: it then kills a proxy that was only slow
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a line of log parsed in Python for each request; ours count them
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(_HARD_STOP_SECONDS),

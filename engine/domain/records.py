@@ -9,6 +9,10 @@ memory, `date` in storage and "YYYY-MM-DD" in JSON; money is an integer number o
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+STORABLE = r"^[^\x00]+$"
+"""Pattern of a text that PostgreSQL can hold: without the character NUL. Lone surrogates, the other texts it cannot
+hold, are no Unicode, and every decoder of ours refuses them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -50,7 +50,7 @@ class RunningStack:
 def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=300 * SCALE, check=False
+        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=500 * SCALE, check=False
     )
 
 

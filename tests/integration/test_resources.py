@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -21,7 +22,7 @@ from serve_apps.access.gate import Gate
 from serve_apps.access.limits import RequestLimiter
 from serve_apps.deprecation import deprecated
 from tests.integration.test_access import PREMIUM, TRIANGLE
-from tests.service import OURS, TENANT, Service
+from tests.service import ODD, OURS, TENANT, Service
 
 PREMIUMS = "/v1/premiums/recommendation"
 
@@ -50,6 +51,41 @@ def test_history_comes_page_by_page_without_gap_or_repeat(service: Service, quer
         for limit in (1, 2, len(stored), 1000):
             found = pages(http, path, "scores", limit)
             assert [dt.datetime.fromisoformat(s["as_of"]) for s in found] == [row["as_of"] for row in stored]
+
+
+def test_clients_of_the_former_cursor_page_right(service: Service, queries: Queries) -> None:
+    path, found = f"/v1/members/{OURS}/score/history", []
+    with service.client() as http:
+        page = http.get(path, params={"limit": 1}).json()
+        while page["next_before"] is not None:
+            found += page["scores"]
+            page = http.get(path, params={"limit": 1, "before": page["next_before"]}).json()
+    assert len(found + page["scores"]) == len(queries.score_history(OURS, 1000))
+
+
+@pytest.mark.parametrize("member", ODD)
+def test_whoever_is_enrolled_can_be_asked_for(service: Service, member: str) -> None:
+    name = quote(member, safe="")
+    with service.client() as http:
+        for end in ("score", "score/history", "factors"):
+            answer = http.get(f"/v1/members/{name}/{end}")
+            assert answer.status_code == 200 and answer.json()["member_id"] == member, answer.text
+        answer = http.post(f"/v1/members/{name}/what-if", json={"general_health": 2})
+        assert answer.status_code == 200 and answer.json()["member_id"] == member, answer.text
+
+
+def test_text_that_cannot_be_stored_is_refused_by_name(service: Service) -> None:
+    with service.client() as http:
+        for end in ("score", "score/history", "factors"):
+            assert http.get(f"/v1/members/%00/{end}").status_code == 422
+        for text in (r"a\u0000", r"a\ud800"):
+            headers = {"content-type": "application/json"}
+            premium = json.dumps(PREMIUM | {"cohort_id": "COHORT"}).replace("COHORT", text)
+            answer = http.post(PREMIUMS, content=premium, headers=headers)
+            assert answer.status_code in (400, 422) and "cohort_id" in answer.text, answer.text
+            scenario = json.dumps(TRIANGLE | {"name": "NAME"}).replace("NAME", text)
+            answer = http.post("/v1/simulations", content=scenario, headers=headers)
+            assert answer.status_code == 422, answer.text
 
 
 def test_recommendations_and_runs_come_page_by_page(service: Service) -> None:
