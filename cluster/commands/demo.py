@@ -11,8 +11,6 @@ import typer
 from rich.console import Console
 
 from cluster.commands.stack import DEFAULT
-from cluster.stack import ray_environment, serving_environment
-from cluster.stack.orphans import down
 
 _JOB = "cluster.demo"
 _console = Console(highlight=False)
@@ -34,6 +32,9 @@ def demo(
     Starts the whole stack, sends a month of readings, claims, labs and self reports through Kafka into the member
     shards, scores everybody, asks the API for a score and a premium recommendation, checks itself, and stops.
     """
+    from cluster.stack import ray_environment, serving_environment
+    from cluster.stack.orphans import down
+
     started = time.monotonic()
     down(directory)
     shutil.rmtree(directory, ignore_errors=True)

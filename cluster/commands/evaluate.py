@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -92,7 +91,7 @@ def _plots(found: dict[str, Any], out: Path) -> None:
     names, ratios, coverages = zip(*rows, strict=True)
     figure = Figure(figsize=(8.4, 1.2 + 0.24 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    at = np.arange(len(rows))
+    at = range(len(rows))
     left.plot(ratios, at, "o", color=_INK)
     left.axvspan(0.9, 1.1, color=_GRID, alpha=0.5)
     left.set(title="predictive ratio", yticks=at, yticklabels=names)

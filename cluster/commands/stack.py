@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.stack import ray_environment, serving_environment
+from cluster.stack import ray_environment
 from cluster.stack.state import StateDir, describe, processes
 
 Directory = Annotated[Path, typer.Option("--dir", help="state directory of the stack", envvar="VITANEXUS_STATE_DIR")]
@@ -46,6 +46,7 @@ def up(
         state = wait_until_ready(directory, child.pid, _DETACHED_SECONDS)
         typer.echo(describe(state))
         return
+    from cluster.stack import serving_environment
     from engine.settings import load_settings
 
     settings = load_settings()
