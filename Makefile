@@ -1,6 +1,8 @@
 # make demo | test | check | bench, each on a machine with nothing but Python >= 3.11 and make
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   ?= .venv
+# an environment that forbids it has each of our many processes compile every module of ours anew
+unexport PYTHONDONTWRITEBYTECODE
 BIN    := $(VENV)/bin
 
 # $(call stage,name,arguments of pytest): the tests, without the slow proofs; then how long the stage took

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.stack.state import Endpoints, StateDir
-from cluster.stack.supervisor import Stack
 from engine.errors import StackError
 from engine.settings import Settings, load_rules, load_settings
+
+if TYPE_CHECKING:
+    from cluster.stack.supervisor import Stack
 
 _DEPLOYMENT = "cluster.deployment"
 _VARIABLES = {
@@ -20,11 +23,13 @@ _VARIABLES = {
 
 def stack(
     directory: Path, settings: Settings, say: Callable[[str], None], wanted: Sequence[str] = (), jobs: bool = True
-) -> Stack:
+) -> "Stack":
     """The local stack of `directory`, as a context. The modules `wanted` afterwards are imported while Ray starts.
 
     `jobs`: whether it takes Ray Jobs.
     """
+
+    from cluster.stack.supervisor import Stack  # brings Ray, which those who only connect do without
 
     def deploy(endpoints: Endpoints) -> str:
         return str(import_module(_DEPLOYMENT).deploy(settings, load_rules(), endpoints, directory))

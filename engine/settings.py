@@ -6,15 +6,16 @@ Only the composition root reads them; everything else is handed plain values.
 import tomllib
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engine.domain.scaling import Scaling, ShardCapacity, SimulationCapacity
 from engine.errors import SettingsError
-from engine.scoring.health_score import CATEGORIES, ScoringRules
-from engine.scoring.interventions import Intervention
+
+if TYPE_CHECKING:
+    from engine.scoring.health_score import ScoringRules
 
 _Capacity = TypeVar("_Capacity")
 
@@ -158,8 +159,12 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name} is {first['input']!r}: {first['msg']}") from error
 
 
-def load_rules() -> ScoringRules:
+def load_rules() -> "ScoringRules":
     """The scoring rules and the catalogue of interventions of configs/. Raises SettingsError naming the line."""
+    # they bring the kernels of scoring, a second that those who only connect do without
+    from engine.scoring.health_score import CATEGORIES, ScoringRules
+    from engine.scoring.interventions import Intervention
+
     rules, catalogue = _toml("scoring.toml"), _toml("interventions.toml")
     try:
         entries = tuple(

@@ -1,14 +1,14 @@
-"""Applies the Alembic migrations to a database."""
+"""Applies the Alembic migrations to a database. Alembic is imported where it works: most only connect."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from engine.errors import StorageError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x7661_6E79
@@ -22,7 +22,9 @@ def core_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.set_main_option("path_separator", "os")
@@ -34,6 +36,9 @@ def migrate(url: str) -> tuple[str | None, str | None]:
 
     Idempotent; an advisory lock makes concurrent callers take turns. Raises StorageError when the server is away.
     """
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+
     engine = sa.create_engine(core_url(url), poolclass=sa.NullPool)
     config = _config()
     try:
@@ -52,5 +57,8 @@ def migrate(url: str) -> tuple[str | None, str | None]:
 
 def is_current(connection: sa.Connection) -> bool:
     """True where the database stands at the newest revision."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(_config()).get_current_head()
     return MigrationContext.configure(connection).get_current_revision() == head

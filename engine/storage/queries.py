@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from engine.domain.events import DEFAULT_TENANT
-from engine.scoring.told import with_factors
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
@@ -40,6 +39,8 @@ class Queries(Database):
 
         With `risk_factors` as people read them.
         """
+        from engine.scoring.told import with_factors  # brings the kernels of scoring, which no other query needs
+
         query = sa.select(_SCORES).where(_SCORES.c.member_id == member_id)
         if before is not None:
             query = query.where(_SCORES.c.seq < before)
