@@ -125,7 +125,7 @@ ODD = ("lab80/0001", "lab80 0002", "lab80-Zo\u00eb", "lab80%25", "a/score", "tab
 def _events() -> Iterator[SourceEvent]:
     example = next(e for e in synthetic.month(Population.generate(11, 1), dt.date(2025, 1, 1), days=1))
     for member in ODD:
-        own = {"member_id": member, "event_id": f"enrol-{member}", "tenant_id": TENANT}
+        own = {"member_id": member, "event_id": f"enrol-{member}", "tenant_id": TENANT, "cohort_id": f"of {member}"}
         yield SourceEvent(ENROLLMENT, {**example.fields, **own})
     for event in synthetic.month(Population.generate(11, MEMBERS), dt.date(2025, 1, 1), days=2, claims=200):
         if event.kind is ENROLLMENT and int(event.member_id[1:]) % 2:
