@@ -73,8 +73,7 @@ class Fleet:
     def finish(self) -> None:
         """Stops all shards, which must end well."""
         for shard in self.running.values():
-            if shard.running:
-                shard.send(signal.SIGTERM)
+            shard.ask_to_stop()
         for name, shard in self.running.items():
             assert shard.wait() == 0, f"{name}: {self.log(name)[-2000:]}"
         self.placement.close()

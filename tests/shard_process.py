@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,13 @@ _processes.set_forkserver_preload([__name__, "tests.warm"])
 
 
 def _run(
-    work: ShardPlan, log: Path, failpoint: str, models: Path, initial: ModelSet | None, mutant: Mutant = None
+    work: ShardPlan,
+    listens: Event,
+    log: Path,
+    failpoint: str,
+    models: Path,
+    initial: ModelSet | None,
+    mutant: Mutant = None,
 ) -> None:
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
@@ -55,6 +62,7 @@ def _run(
         mutant(work)
     loop = ShardLoop(work, Scorers(load_rules(), initial, models), live(work))
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
+    listens.set()
     loop.run()
 
 
@@ -71,8 +79,9 @@ class ShardProcess:
         mutant: Mutant = None,
     ) -> None:
         self.log = folder / f"{work.name}.log"
+        self._listens = _processes.Event()
         self._child = _processes.Process(
-            target=_run, args=(work, self.log, failpoint, models, initial, mutant), daemon=True
+            target=_run, args=(work, self._listens, self.log, failpoint, models, initial, mutant), daemon=True
         )
         self._child.start()
 
@@ -91,9 +100,14 @@ class ShardProcess:
         child = psutil.Process(self._child.pid)
         wait_for(lambda: child.status() == psutil.STATUS_STOPPED, "the shard to freeze")
 
+    def ask_to_stop(self) -> None:
+        """Has it finish what it does and end. Waits until it can be asked: a younger process would only die of it."""
+        wait_for(lambda: self._listens.is_set() or not self.running, "the shard's process to start its loop")
+        self._child.terminate()
+
     def finish(self) -> int:
         """Asks it to stop, and returns its exit code."""
-        self._child.terminate()
+        self.ask_to_stop()
         return self.wait()
 
     def wait(self) -> int:

@@ -1,4 +1,4 @@
-"""Starts HAProxy as Ray Serve asks, but for four things: what Ray would bind to all interfaces is bound to loopback,
+"""Starts HAProxy as Ray Serve asks, but for four things: the pages Ray would show on every interface are left out,
 the public frontend speaks TLS 1.3 where there is a certificate, a replica is given no more requests than it can have in
 hand while the others wait a moment and are then refused, and HAProxy ends with the process that started it, even when
 that is killed. Run by the script of `serving_environment`.
@@ -7,8 +7,9 @@ The bound is HAProxy's because a replica cannot keep it: while its event loop is
 unread in their sockets, where it can neither count nor refuse them.
 
 Ray writes HAProxy's configuration anew at every change of replicas and starts a successor that takes over the sockets;
-its metrics and statistics pages listen on every interface, and no setting says otherwise. Knows the standard library
-alone, for it runs before every reload.
+its metrics and statistics pages listen on every interface, and no setting says otherwise; Ray itself asks by the admin
+socket, and a port that nobody needs is one that somebody else may hold. Knows the standard library alone, for it runs
+before every reload.
 """
 
 import ctypes
@@ -38,7 +39,7 @@ def _refusal(status: int) -> str:
 
 
 def adapted(configuration: str, pem: str = "") -> str:
-    """Ray's configuration with the pages of `_PAGES` bound to 127.0.0.1, the bounds on a replica, and our refusals.
+    """Ray's configuration without the pages of `_PAGES`, with the bounds on a replica, and our refusals.
 
     The public frontend asks for TLS 1.3 where `pem` names a file of certificate and key, and else stays as it is.
     """
@@ -49,10 +50,10 @@ def adapted(configuration: str, pem: str = "") -> str:
             if section == "defaults":
                 lines += [line, f"    timeout queue {WAIT_MS}ms"]
                 continue
+        if section in _PAGES:
+            continue
         words = line.split()
-        if words[:1] == ["bind"] and section in _PAGES:
-            line = f"    bind 127.0.0.1:{words[1].rpartition(':')[2]}"
-        elif words[:1] == ["bind"] and section == _PUBLIC and pem:
+        if words[:1] == ["bind"] and section == _PUBLIC and pem:
             line = f"    {' '.join(words)} ssl crt {pem} ssl-min-ver TLSv1.3"
         elif words[:1] == ["server"] and section.startswith("backend") and words[-1] != "backup":
             line = f"{line.rstrip()} maxconn {IN_HAND}"

@@ -22,6 +22,7 @@ _POLL_SECONDS = 0.05
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS = range(20_000, 30_000)
 """Above those of Ray's workers, below those of Serve's replicas, which begin at 30,000."""
+_given: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ def free_port() -> int:
     """A loopback TCP port that is free now.
 
     Below those that a system gives to outgoing connections: between now and its use, one of these may take any other.
-    Raises StackError where a hundred tries find none.
+    Never one that this process was given before: that one may be waiting for its use. Raises StackError where a hundred
+    tries find none.
     """
-    for port in random.sample(_PORTS, 100):
+    for port in random.sample([port for port in _PORTS if port not in _given], 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
     raise StackError(f"no free loopback port among a hundred of {_PORTS.start} to {_PORTS.stop - 1}")
 

@@ -53,8 +53,6 @@ def prepare(directory: Path, certificate: str = "", key: str = "") -> bool:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         # Serve's own limits of 5, 30 and 10 s fail on a busy laptop: it then kills a proxy that was only slow
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
