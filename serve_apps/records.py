@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.domain import codes
+from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS
 from engine.scoring.record import HealthRecord
 
@@ -18,7 +20,6 @@ FUTURE = dt.timedelta(minutes=10)
 SERVICES = ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health")
 DIAGNOSIS = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
 _US = 1_000_000
-_DAYS_PER_YEAR = 365.25
 _ABSENT: dict[str, float] = {f"{kind}_{name}": 0.0 for name in SERVICES for kind in ("cost", "n")} | dict.fromkeys(
     CONDITIONS, 0.0
 )
@@ -43,7 +44,7 @@ class Told(Protocol):
 
 def record_of(told: Told, as_of: dt.datetime) -> HealthRecord:
     """The record in the engine's terms."""
-    age = (as_of.date() - told.birth_date).days // _DAYS_PER_YEAR
+    age = int(completed_years(told.birth_date, as_of.date()))
     features: dict[str, float] = {"age": age, "male": float(told.sex == "male"), **_ABSENT}
     total = told.other_cost + sum(use.cost for use in told.care.values())
     for category, use in told.care.items():
@@ -61,7 +62,7 @@ def record_of(told: Told, as_of: dt.datetime) -> HealthRecord:
         {code: month.mean for code, month in told.wearables.items()},
         {code: month.days for code, month in told.wearables.items()},
         told.vitals,
-        told.diagnoses,
+        [codes.diagnosis(code) for code in told.diagnoses],
         told.labs,
         told.observed_days,
     )

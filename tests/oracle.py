@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.partitioner.default import murmur2
 
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
+from engine.domain.codes import Spelling
 from engine.domain.events import CONDITIONS, ENROLLMENT, KIND_OF_TOPIC, LAB, READING, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.scoring import clinical
@@ -214,7 +215,18 @@ def judge(kind: EventKind, record: LogRecord) -> tuple[dict[str, Any] | None, st
             return None, f"unknown_{name}"
         elif (column.low is not None and value < column.low) or (column.high is not None and value > column.high):
             return None, "out_of_range"
+        elif column.spelling is not None:
+            _spell(event, name, column.spelling)
+            if event[name] is None and not column.nullable:
+                return None, "missing_field"
     return _plausible(kind, event, record.taken_ms)
+
+
+def _spell(event: dict[str, Any], name: str, spelling: Spelling) -> None:
+    if isinstance(event[name], list):
+        event[name] = [spelling(code) for code in event[name] if code.strip()]
+    else:
+        event[name] = spelling(event[name]) or None
 
 
 def _plausible(kind: EventKind, event: dict[str, Any], taken_ms: int) -> tuple[dict[str, Any] | None, str]:
@@ -321,7 +333,12 @@ def _recent_categories(member: Member, as_of_us: int) -> np.ndarray:
 def feature_row(member: Member, as_of_us: int) -> dict[str, float]:
     """The base-risk model's features by code."""
     today = EPOCH + dt.timedelta(days=as_of_us // DAY_US)
-    row = {"age": (today - member.birth).days / 365.25 // 1, "male": float(member.sex == "male"), "cost_total": 0.0}
+    had = (today.month, today.day) >= (member.birth.month, member.birth.day)
+    row = {
+        "age": float(today.year - member.birth.year - (not had)),
+        "male": float(member.sex == "male"),
+        "cost_total": 0.0,
+    }
     for category in ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health"):
         row[f"cost_{category}"] = row[f"n_{category}"] = 0.0
     month = (today.year - 1970) * 12 + today.month - 1

@@ -54,21 +54,18 @@ def service_category(
 ) -> int:
     """Index into SERVICE_CATEGORIES of one claim line.
 
-    A professional line goes by its place of service. An institutional line goes by the first two digits of
-    its type of bill (a leading zero is dropped); an emergency-room revenue centre (0450-0459, 0981) makes
-    it "emergency" unless the bill is an inpatient one, where the visit is part of the stay. Dental and
-    vision lines, ambulances, nursing homes, hospices, independent laboratories and every code not listed
-    are "other": a claim is never refused for its place.
+    The codes are spelled as engine.domain.codes spells them. A professional line goes by its place of service. An
+    institutional line goes by the first two digits of its type of bill; an emergency-room revenue centre (0450-0459,
+    0981) makes it "emergency" unless the bill is an inpatient one, where the visit is part of the stay. Dental and
+    vision lines, ambulances, nursing homes, hospices, independent laboratories and every code not listed are "other": a
+    claim is never refused for its place.
     """
     if claim_type == "professional":
         return _CATEGORY_OF_PLACE.get(place_of_service or "", _CATEGORY["other"])
     if claim_type != "institutional":
         return _CATEGORY["other"]
-    bill = bill_type or ""
-    if len(bill) == 4 and bill.startswith("0"):
-        bill = bill[1:]
-    category = _CATEGORY_OF_BILL.get(bill[:2], _CATEGORY["other"])
-    centre = (revenue_center or "").zfill(4)
+    category = _CATEGORY_OF_BILL.get((bill_type or "")[:2], _CATEGORY["other"])
+    centre = revenue_center or ""
     if category != _CATEGORY["inpatient"] and (centre.startswith("045") or centre == "0981"):
         return _CATEGORY["emergency"]
     return category

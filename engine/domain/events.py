@@ -5,6 +5,7 @@ An event is a flat JSON object keyed in Kafka by `member_id`. The kind is the to
 
 from dataclasses import dataclass
 
+from engine.domain import codes
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.domain.records import Column, Record, cents, day, instant, real, text, texts, whole
 
@@ -96,11 +97,21 @@ CLAIM = EventKind(
         whole("line", "Line number on the claim", sql="integer", low=0, high=9999),
         text("claim_type", "Form of the claim", choices=("professional", "institutional", "dental", "vision")),
         day("service_date", "First day of service"),
-        texts("diagnoses", "ICD-10-CM codes without dots, principal first"),
-        text("procedure", "HCPCS or CPT code", nullable=True),
-        text("place_of_service", "CMS place-of-service code of a professional claim", nullable=True),
-        text("bill_type", "Type of bill of an institutional claim", nullable=True),
-        text("revenue_center", "Revenue centre code of an institutional claim", nullable=True),
+        texts("diagnoses", "ICD-10-CM codes, principal first; stored without dots", spelling=codes.diagnosis),
+        text("procedure", "HCPCS or CPT code", nullable=True, spelling=codes.procedure),
+        text(
+            "place_of_service",
+            "CMS place-of-service code of a professional claim",
+            nullable=True,
+            spelling=codes.place_of_service,
+        ),
+        text("bill_type", "Type of bill of an institutional claim", nullable=True, spelling=codes.bill_type),
+        text(
+            "revenue_center",
+            "Revenue centre code of an institutional claim",
+            nullable=True,
+            spelling=codes.revenue_center,
+        ),
         text("provider_id", "NPI of the billing provider", nullable=True),
         cents("charge_cents", "Charged amount", nullable=True),
         cents("allowed_cents", "Allowed amount", nullable=True),
@@ -126,7 +137,7 @@ PHARMACY = EventKind(
     (
         text("claim_id", "Pharmacy claim"),
         whole("line", "Line number on the claim", sql="integer", low=0, high=9999),
-        text("ndc", "National Drug Code, 11 digits without dashes"),
+        text("ndc", "National Drug Code; stored as 11 digits without dashes", spelling=codes.ndc),
         day("fill_date", "Day it was dispensed"),
         real("quantity", "Dispensed quantity", low=0, high=100_000),
         whole("days_supply", "Days the supply lasts", sql="integer", unit="d", nullable=True, low=0, high=1000),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS, LINES_OF_BUSINESS, REGIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.errors import InvalidRecordError
@@ -252,14 +253,7 @@ class Population:
 
     def age(self, on: date) -> Ints:
         """Age of each member in completed years on a day."""
-        day = np.datetime64(on, "D")
-        years = day.astype("M8[Y]").astype(np.int64) - self.birth_date.astype("M8[Y]").astype(np.int64)
-        born = self.birth_date.astype("M8[M]")
-        month = day.astype("M8[M]").astype(np.int64) % 12 - born.astype(np.int64) % 12
-        day_of_month = (day - day.astype("M8[M]")).astype(np.int64) - (self.birth_date - born).astype(np.int64)
-        before: Ints = ((month < 0) | ((month == 0) & (day_of_month < 0))).astype(np.int64)
-        completed: Ints = years - before
-        return completed
+        return completed_years(self.birth_date, on)
 
 
 def _pick(u: Floats, shares: Floats) -> Ints:

@@ -9,6 +9,8 @@ memory, `date` in storage and "YYYY-MM-DD" in JSON; money is an integer number o
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.domain.codes import Spelling
+
 STORABLE = r"^[^\x00]+$"
 """Pattern of a text that PostgreSQL can hold: without the character NUL. Lone surrogates, the other texts it cannot
 hold, are no Unicode, and every decoder of ours refuses them."""
@@ -21,6 +23,7 @@ class Column:
     `dtype` is a numpy dtype string ("i8", "f8", "?", "M8[us]", "M8[D]") or "O" for text, bytes, lists and JSON.
     `low` and `high` are the inclusive bounds of a possible value, `choices` the closed list of a code.
     `default` is an SQL expression; such a column is left to the database when a writer does not give it.
+    `spelling` gives a code its one spelling (engine.domain.codes): decoding puts it on, each text of a list alike.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Column:
     high: float | None = None
     choices: tuple[str, ...] = ()
     default: str = ""
+    spelling: Spelling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,17 @@ class Record:
         return tuple(column.name for column in self.columns)
 
 
-def text(name: str, doc: str, *, nullable: bool = False, choices: tuple[str, ...] = (), default: str = "") -> Column:
-    """A text column; with `choices`, a closed code."""
-    return Column(name, "O", "text", doc, nullable=nullable, choices=choices, default=default)
+def text(
+    name: str,
+    doc: str,
+    *,
+    nullable: bool = False,
+    choices: tuple[str, ...] = (),
+    default: str = "",
+    spelling: Spelling | None = None,
+) -> Column:
+    """A text column; with `choices`, a closed code; with `spelling`, an open one."""
+    return Column(name, "O", "text", doc, nullable=nullable, choices=choices, default=default, spelling=spelling)
 
 
 def whole(
@@ -125,9 +137,9 @@ def flag(name: str, doc: str, *, nullable: bool = False) -> Column:
     return Column(name, "?", "boolean", doc, nullable=nullable)
 
 
-def texts(name: str, doc: str, *, nullable: bool = False) -> Column:
-    """A list of texts, possibly empty."""
-    return Column(name, "O", "text[]", doc, nullable=nullable)
+def texts(name: str, doc: str, *, nullable: bool = False, spelling: Spelling | None = None) -> Column:
+    """A list of texts, possibly empty; with `spelling`, of codes."""
+    return Column(name, "O", "text[]", doc, nullable=nullable, spelling=spelling)
 
 
 def reals(name: str, doc: str, *, unit: str = "") -> Column:

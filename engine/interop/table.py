@@ -8,7 +8,7 @@ reading of day and month goes unnoticed, so it stops the reader.
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from math import isfinite
@@ -25,20 +25,19 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     """Line number and the cells of `columns` (two or more), in that order, of each row of a CSV file with a
     header.
 
-    A file or column that is missing, a row of another length than the header and text that is not UTF-8 raise
-    SourceError. Blank lines are passed over.
+    A column whose name has changed is given by all its names, newest first, as "person_id|patient_id"; one that may be
+    missing, and is then blank, ends in "|". A file or column that is missing, a row of another length than the header
+    and text that is not UTF-8 raise SourceError. Blank lines are passed over.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise SourceError(f"{path.name}: no column {', '.join(missing)}; the header has {', '.join(header)}")
-            pick = itemgetter(*map(header.index, columns))
             width = len(header)
+            pick = itemgetter(*_places(header, columns, path))
             for row in reader:
                 if len(row) == width:
+                    row.append("")
                     yield reader.line_num, pick(row)
                 elif row:
                     raise SourceError(
@@ -46,8 +45,27 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
                     )
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist; it must have the columns {', '.join(columns)}") from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path.name} is not a CSV file in UTF-8: {error}") from error
+
+
+def _places(header: list[str], columns: tuple[str, ...], path: Path) -> list[int]:
+    """Where the columns stand in a row: past its end, where a blank is put, for one that may be missing."""
+    known = {name: place for place, name in reversed([*enumerate(header)])}
+    found, missing = [], []
+    for column in columns:
+        names = column.split("|")
+        held = [name for name in names if name in known]
+        if held and header.count(held[0]) > 1:
+            raise SourceError(f"{path.name}: the header has the column {held[0]} more than once")
+        if not held and names[-1]:
+            missing.append(" or ".join(names))
+        found.append(known[held[0]] if held else len(header))
+    if missing:
+        raise SourceError(f"{path.name}: no column {', '.join(missing)}; the header has {', '.join(header)}")
+    return found
 
 
 @lru_cache(maxsize=65_536)
@@ -61,6 +79,17 @@ def instant_ms(text: str, form: str, path: Path, line: int) -> int:
         return _parse(text, form)
     except ValueError as error:
         raise SourceError(f"{path.name} line {line}: {text!r} is not a time of the form {form}") from error
+
+
+def day(text: str, column: str, path: Path, line: int) -> date:
+    """The date YYYY-MM-DD a cell holds; SourceError, naming file, line and column, where it holds none."""
+    try:
+        if len(text) == 10:
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    shown = f"{column} is {text!r}" if text else f"{column} is blank"
+    raise SourceError(f"{path.name} line {line}: {shown}; it must be a date of the form YYYY-MM-DD")
 
 
 def number(text: str) -> float | str:

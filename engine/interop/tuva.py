@@ -1,13 +1,12 @@
 """The Tuva Project's input layer as CSV: eligibility, medical_claim and pharmacy_claim (synthetic Medicare
 claims).
 
-- eligibility: one enrollment.change a span of coverage. The first span and one after a gap enroll, one that
-  follows the day after its predecessor updates. A span that nothing follows ends with a terminate on the
-  day after its last, except on the last day of the whole file: there coverage is not known to end, the file
-  does.
-- medical_claim: one claim.submitted a line. pharmacy_claim: one pharmacy.fill a line.
+- eligibility: the spans of coverage of each person become enrollment.change events, by engine.interop.coverage.
+- medical_claim: one claim.submitted a line, with amounts of the claim counted once (engine.interop.amounts).
+  pharmacy_claim: one pharmacy.fill a line.
 
-The person is `patient_id` (`member_id` is empty in these files). A claim happens at midnight UTC of its
+The person is `person_id`, or `patient_id` in releases of the input layer before 0.13. A claim's number is its
+data_source's own: the events' source is `tuva-` and that. A claim happens at midnight UTC of its
 service date: that of the line, or of the claim where the line has none. Amounts go into cents through
 Decimal, signs kept: a negative amount is passed on, and the shard refuses it with a reason. The provider is
 `billing_npi`, never another NPI.
@@ -21,15 +20,15 @@ passed on as it is, and the shard refuses it.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import date, timedelta
 from heapq import merge
-from itertools import pairwise
 from pathlib import Path
 
 from engine.domain.events import CLAIM, PHARMACY, SCHEMA_VERSION, SourceEvent
 from engine.errors import SourceError
-from engine.interop.shape import enrollment
-from engine.interop.table import cents, instant_ms, number, rows, whole
+from engine.interop.amounts import LEVELS_FILE, carried_once, declared
+from engine.interop.coverage import OPEN, Change, Span, changes
+from engine.interop.shape import day_ms, enrollment
+from engine.interop.table import cents, day, number, rows, whole
 
 ELIGIBILITY = "eligibility.csv"
 MEDICAL = "medical_claim.csv"
@@ -46,11 +45,11 @@ _STATES: dict[str, str] = {
     "west": "Arizona|Colorado|Idaho|Montana|Nevada|New Mexico|Utah|Wyoming|Alaska|California|Hawaii|Oregon|Washington",
 }
 _REGION_OF: dict[str, str] = {state: region for region, states in _STATES.items() for state in states.split("|")}
+_PERSON = "person_id|patient_id"
 _DIAGNOSES = tuple(f"diagnosis_code_{i}" for i in range(1, 26))
-_DAY = timedelta(days=1)
 _LINE_OF_BUSINESS = "medicare_advantage"
-Span = tuple[date, date, str, str, str]
-"""First day, last day, birth date, sex, region."""
+_OPEN_FROM = 2200
+"""Files write an end that is not known as blank, 2999-12-31 or 9999-12-31."""
 
 
 def read(path: Path) -> Iterator[SourceEvent]:
@@ -60,7 +59,7 @@ def read(path: Path) -> Iterator[SourceEvent]:
     """
     first, later = _enrollments(path / ELIGIBILITY)
     yield from first
-    claims = sorted(_claims(path / MEDICAL), key=_time)
+    claims = sorted(_claims(path), key=_time)
     fills = sorted(_fills(path / PHARMACY_CLAIM), key=_time)
     yield from merge(later, claims, fills, key=_time)
 
@@ -76,50 +75,38 @@ def _time(event: SourceEvent) -> int:
     return time
 
 
-def _date(text: str, file: Path, line: int) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise SourceError(f"{file.name} line {line}: {text!r} is not a date of the form YYYY-MM-DD") from error
+def _source(data_source: str) -> str:
+    return f"tuva-{data_source}" if data_source else "tuva"
 
 
 def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
-    columns = ("patient_id", "enrollment_start_date", "enrollment_end_date", "birth_date", "gender", "state")
+    columns = ("enrollment_start_date", "enrollment_end_date", "birth_date", "gender", "state")
     spans: defaultdict[str, list[Span]] = defaultdict(list)
-    for line, (person, start, end, birth, sex, state) in rows(file, columns):
-        span = (_date(start, file, line), _date(end, file, line), birth, sex, region_of(state))
-        if span[1] < span[0]:
+    for line, (person, start, end, *about, state) in rows(file, (_PERSON, *columns)):
+        first = day(start, "enrollment_start_date", file, line)
+        last = day(end, "enrollment_end_date", file, line) if end else OPEN
+        if last < first:
             raise SourceError(f"{file.name} line {line}: enrollment_end_date {end} is before its start {start}")
-        spans[person].append(span)
-    horizon = max((span[1] for of_person in spans.values() for span in of_person), default=date.max)
-    first: list[SourceEvent] = []
+        spans[person].append(Span(first, OPEN if last.year >= _OPEN_FROM else last, (*about, region_of(state))))
+    every = [span.last for of_person in spans.values() for span in of_person]
+    horizon = max(every, default=OPEN)
+    first_of_all: list[SourceEvent] = []
     later: list[SourceEvent] = []
     for person, of_person in spans.items():
-        changes = list(_changes(person, sorted(of_person), horizon))
-        first.append(changes[0])
-        later.extend(changes[1:])
-    return sorted(first, key=_time), sorted(later, key=_time)
+        events = [_change(person, change) for change in changes(of_person, horizon)]
+        first_of_all.append(events[0])
+        later.extend(events[1:])
+    return sorted(first_of_all, key=_time), sorted(later, key=_time)
 
 
-def _changes(person: str, spans: list[Span], horizon: date) -> Iterator[SourceEvent]:
-    yield _change(person, "enroll", spans[0][0], spans[0])
-    for before, after in pairwise(spans):
-        follows = after[0] <= before[1] + _DAY
-        if not follows:
-            yield _change(person, "terminate", before[1] + _DAY, before)
-        yield _change(person, "update" if follows else "enroll", after[0], after)
-    if spans[-1][1] < horizon:
-        yield _change(person, "terminate", spans[-1][1] + _DAY, spans[-1])
-
-
-def _change(person: str, action: str, effective: date, span: Span) -> SourceEvent:
-    _, _, birth, sex, region = span
+def _change(person: str, change: Change) -> SourceEvent:
+    birth, sex, region = change.about
     return enrollment(
         "tuva",
-        f"{action}-{person}-{effective.isoformat()}",
+        f"{change.action}-{person}-{change.effective.isoformat()}",
         f"tuva-{person}",
-        action=action,
-        effective_date=effective,
+        action=change.action,
+        effective_date=change.effective,
         birth_date=birth,
         sex=sex,
         region=region,
@@ -129,38 +116,44 @@ def _change(person: str, action: str, effective: date, span: Span) -> SourceEven
     )
 
 
-def _claims(file: Path) -> Iterator[SourceEvent]:
+def _claims(folder: Path) -> list[SourceEvent]:
+    claims = list(_lines(folder / MEDICAL))
+    carried_once(claims, declared(folder / LEVELS_FILE, _source, claims))
+    return claims
+
+
+def _lines(file: Path) -> Iterator[SourceEvent]:
     columns = (
         *(
             "claim_id",
             "claim_line_number",
             "claim_type",
-            "patient_id",
+            _PERSON,
             "claim_line_start_date",
             "claim_start_date",
         ),
         *("hcpcs_code", "place_of_service_code", "bill_type_code", "revenue_center_code", "billing_npi"),
-        *("charge_amount", "allowed_amount", "paid_amount", "diagnosis_code_type", *_DIAGNOSES),
+        *("charge_amount", "allowed_amount", "paid_amount", "data_source|", "diagnosis_code_type", *_DIAGNOSES),
     )
     for at, row in rows(file, columns):
         claim, line, form, person, line_day, claim_day, procedure, place, bill, centre, npi = row[:11]
-        charge, allowed, paid, code_type = row[11:15]
-        diagnoses = [code for code in row[15:] if code]
-        if diagnoses and code_type != "icd-10-cm":
+        charge, allowed, paid, data_source, code_type = row[11:16]
+        diagnoses = [code for code in row[16:] if code]
+        if diagnoses and code_type.lower() != "icd-10-cm":
             raise SourceError(f"{file.name} line {at}: diagnosis_code_type {code_type!r}; icd-10-cm is expected")
-        day = line_day or claim_day
+        served = day(*((line_day, "claim_line_start_date") if line_day else (claim_day, "claim_start_date")), file, at)
         yield SourceEvent(
             CLAIM,
             {
                 "v": SCHEMA_VERSION,
                 "event_id": f"medical-{claim}-{line}",
-                "source": "tuva",
+                "source": _source(data_source),
                 "member_id": f"tuva-{person}",
-                "time": instant_ms(day, "%Y-%m-%d", file, at),
+                "time": day_ms(served),
                 "claim_id": claim,
                 "line": whole(line),
                 "claim_type": form,
-                "service_date": day,
+                "service_date": served.isoformat(),
                 "diagnoses": diagnoses,
                 "procedure": procedure or None,
                 "place_of_service": place or None,
@@ -179,27 +172,28 @@ def _fills(file: Path) -> Iterator[SourceEvent]:
         *(
             "claim_id",
             "claim_line_number",
-            "patient_id",
+            _PERSON,
             "dispensing_date",
             "ndc_code",
             "quantity",
             "days_supply",
         ),
-        *("allowed_amount", "paid_amount"),
+        *("allowed_amount", "paid_amount", "data_source|"),
     )
-    for at, (claim, line, person, day, ndc, quantity, supply, allowed, paid) in rows(file, columns):
+    for at, (claim, line, person, filled, ndc, quantity, supply, allowed, paid, data_source) in rows(file, columns):
+        dispensed = day(filled, "dispensing_date", file, at)
         yield SourceEvent(
             PHARMACY,
             {
                 "v": SCHEMA_VERSION,
                 "event_id": f"pharmacy-{claim}-{line}",
-                "source": "tuva",
+                "source": _source(data_source),
                 "member_id": f"tuva-{person}",
-                "time": instant_ms(day, "%Y-%m-%d", file, at),
+                "time": day_ms(dispensed),
                 "claim_id": claim,
                 "line": whole(line),
                 "ndc": ndc,
-                "fill_date": day,
+                "fill_date": dispensed.isoformat(),
                 "quantity": number(quantity),
                 "days_supply": whole(supply) if supply else None,
                 "allowed_cents": cents(allowed),

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
@@ -14,7 +15,6 @@ from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
 
 _US_PER_DAY = 86_400_000_000
-_DAYS_PER_YEAR = 365.25
 _COSTS = ("cost_inpatient", "cost_emergency", "cost_outpatient", "cost_office", "cost_pharmacy", "cost_home_health")
 _COUNTS = ("n_inpatient", "n_emergency", "n_outpatient", "n_office", "n_pharmacy", "n_home_health")
 
@@ -26,7 +26,8 @@ def base_features(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDA
     never given is not known (NaN).
     """
     out = np.full((len(slots), len(BASE_FEATURES)), np.nan, np.float32)
-    out[:, FEATURE_INDEX["age"]] = np.floor((as_of_us // _US_PER_DAY - state["birth_day"][slots]) / _DAYS_PER_YEAR)
+    day = (as_of_us // _US_PER_DAY).astype("M8[D]")
+    out[:, FEATURE_INDEX["age"]] = completed_years(state["birth_day"][slots].astype("M8[D]"), day)
     out[:, FEATURE_INDEX["male"]] = state["male"][slots]
     dollars, counts = state.yearly_costs(slots, as_of_us)
     out[:, FEATURE_INDEX["cost_total"]] = dollars.sum(axis=1)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.age import completed_years
 from engine.domain.batch import Rows, TextColumn
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
 from engine.domain.events import CONDITIONS, DEFAULT_TENANT, EventKind
@@ -135,9 +136,8 @@ def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], tou
 def _categories(state: PartitionState, slots: NDArray[np.int64], events: list[Any], days: NDArray[np.int64]) -> None:
     """The condition categories of the diagnoses, edited for the age on 1 February after the year of service."""
     years = days.view("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
-    born = state["birth_day"][slots].astype("M8[D]")
-    birthday_after = born - born.astype("M8[Y]") > np.timedelta64(31, "D")
-    age = np.clip(years + 1 - (born.astype("M8[Y]").astype(np.int64) + 1970) - birthday_after, 0, None)
+    counted_on = (years + 1 - 1970).astype("M8[Y]").astype("M8[D]") + np.timedelta64(31, "D")
+    age = np.clip(completed_years(state["birth_day"][slots].astype("M8[D]"), counted_on), 0, None)
     female = (~state["male"][slots]).astype(np.int8)
     state.add_categories(slots, years, categories_of([e.diagnoses for e in events], age.astype(np.int16), female))
 

@@ -88,6 +88,7 @@ def _check_models(event: Any) -> None:
 @dataclass(frozen=True, slots=True)
 class _Decoder:
     decode: Callable[[bytes], Any]
+    spelled: tuple[Column, ...]
     checked: tuple[Column, ...]
     past_dates: tuple[Column, ...]
     whole: Callable[[Any], None] | None
@@ -107,6 +108,7 @@ def _decoder(kind: EventKind) -> _Decoder:
     }.get(kind.name)
     return _Decoder(
         msgspec.json.Decoder(struct).decode,
+        tuple(c for c in kind.schema if c.spelling is not None),
         bounded,
         tuple(c for c in kind.payload if c.sql == "date" and c.name != "effective_date"),
         whole,
@@ -137,12 +139,27 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
         raise InvalidRecordError("malformed_json", "", f"not a JSON object of UTF-8 text: {error}") from error
     if b"\\u0000" in payload:
         raise InvalidRecordError("malformed_text", "", "a text holds the character U+0000, which cannot be stored")
+    for column in decoder.spelled:
+        _spell(column, event)
     for column in decoder.checked:
         _check_column(column, getattr(event, column.name))
     _check_time(kind, event, decoder.past_dates, taken_ms)
     if decoder.whole is not None:
         decoder.whole(event)
     return event
+
+
+def _spell(column: Column, event: Any) -> None:
+    """Gives codes their one spelling; a blank one is none."""
+    value, spelling = getattr(event, column.name), column.spelling
+    assert spelling is not None
+    if isinstance(value, list):
+        setattr(event, column.name, [code for code in map(spelling, value) if code])
+    elif value is not None:
+        code = spelling(value)
+        if not code and not column.nullable:
+            raise _refuse("missing_field", column, value, "must not be blank")
+        setattr(event, column.name, code or None)
 
 
 def _check_time(kind: EventKind, event: Any, past_dates: tuple[Column, ...], taken_ms: int) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine.domain.age import completed_years
 from engine.errors import HccError
 from engine.scoring.hcc.model import SEGMENTS
 
@@ -177,10 +178,7 @@ def _completed_years(reader: _Reader, born: pa.Array, payment_year: int) -> NDAr
     days = np.asarray(pc.cast(pc.cast(born, pa.date32()), pa.int32()).to_numpy(zero_copy_only=False), np.float64)
     known = ~np.isnan(days)
     dates = np.where(known, days, 0).astype(np.int64).astype("M8[D]")
-    months = dates.astype("M8[M]").astype(np.int64)
-    day = (dates - dates.astype("M8[M]").astype("M8[D]")).astype(np.int64)
-    reached = (payment_year - 1970) * 12 + 1 - months - (day > 0)
-    return np.where(known, np.floor_divide(reached, 12), np.nan)
+    return np.where(known, completed_years(dates, dt.date(payment_year, 2, 1)), np.nan)
 
 
 def _parsed_dates(reader: _Reader, born: pa.Array) -> pa.Array:

@@ -6,6 +6,7 @@ Written from the tables without the kernels, so that each checks the other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.domain import codes
 from engine.scoring.hcc.model import Edit, HccModel
 
 
@@ -61,7 +62,7 @@ def _removed(model: HccModel, ccs: set[int]) -> dict[int, str]:
 def trace(model: HccModel, icd10: Sequence[str], age: int, female: bool, *, mce: bool = True) -> list[TraceLine]:
     """The trace of one member: a line for each diagnosis and CC. `age` in completed years on 1 February."""
     found: list[tuple[str, int | None, str]] = []
-    for code in sorted({raw.strip().replace(".", "").upper() for raw in icd10}):
+    for code in sorted(set(map(codes.diagnosis, icd10))):
         if code not in model.codes:
             found.append((code, None, f"not in model {model.name}"))
             continue

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from engine.domain import codes
 from engine.domain.claims import (
     CONDITION_PREFIXES,
     LAB_THRESHOLDS,
@@ -174,7 +175,9 @@ def test_diabetes_is_that_of_the_chronic_conditions_warehouse() -> None:
     ],
 )
 def test_service_category(line: tuple[str, str | None, str | None, str | None], expected: str) -> None:
-    assert SERVICE_CATEGORIES[service_category(*line)] == expected
+    spellings = (codes.place_of_service, codes.bill_type, codes.revenue_center)
+    spelled = [code and spelling(code) for spelling, code in zip(spellings, line[1:], strict=True)]
+    assert SERVICE_CATEGORIES[service_category(line[0], *spelled)] == expected
 
 
 @pytest.mark.parametrize(("test", "threshold", "condition"), [(k, *v) for k, v in LAB_THRESHOLDS.items()])

@@ -1,3 +1,4 @@
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SourceError
-from engine.interop.table import cents, instant_ms, number, rows, whole
+from engine.interop.table import cents, day, instant_ms, number, rows, whole
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -26,6 +27,7 @@ def test_rows_are_picked_by_name_in_the_order_asked(tmp_path: Path) -> None:
         ("", ["t.csv", "no column b, c"]),
         ("b,c\n1,2\n1\n", ["line 3", "1 cells", "2"]),
         ("b,c\n1,2,3\n", ["line 2", "3 cells"]),
+        ("b,c,b\n1,2,3\n", ["t.csv", "column b more than once"]),
         (b"b,c\n\xff\xfe,1\n", ["t.csv", "UTF-8"]),
         ('b,c\n"' + "x" * 200_000 + '",1\n', ["t.csv"]),
     ],
@@ -34,6 +36,26 @@ def test_a_broken_file_is_refused_by_place(tmp_path: Path, text: str | bytes, wo
     with pytest.raises(SourceError) as error:
         list(rows(write(tmp_path, text), ("b", "c")))
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_column_may_have_had_another_name_or_be_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, "old,b,also\n1,2,3\n")
+    assert list(rows(path, ("new|old", "b"))) == [(2, ("1", "2"))]
+    assert list(rows(path, ("also|old", "c|"))) == [(2, ("3", ""))]
+    with pytest.raises(SourceError, match="no column new or newer; the header has old, b, also"):
+        list(rows(path, ("new|newer", "b")))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        list(rows(tmp_path, ("b", "c")))
+
+
+@pytest.mark.parametrize("text", ["", "20180101", "2018-1-1", "2018-02-30", "01/02/2018", "2018-01-01 00:00:00"])
+def test_a_date_is_refused_by_place_and_column(tmp_path: Path, text: str) -> None:
+    assert day("2018-02-28", "start", tmp_path, 1) == dt.date(2018, 2, 28)
+    with pytest.raises(SourceError, match=r"f\.csv line 7: start is (blank|'.*'); it must be a date"):
+        day(text, "start", tmp_path / "f.csv", 7)
 
 
 def test_a_missing_file_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:

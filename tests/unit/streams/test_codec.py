@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.domain.events import CLAIM, ENROLLMENT, EVENT_KINDS, LAB, READING, SELF_REPORT, EventKind
+from engine.domain.events import CLAIM, ENROLLMENT, EVENT_KINDS, LAB, PHARMACY, READING, SELF_REPORT, EventKind
 from engine.errors import InvalidRecordError
 from engine.streams.codec import EARLIEST_MS, FUTURE_TOLERANCE_MS, MAX_PAYLOAD, decode
 
@@ -23,6 +23,14 @@ VALID = {
         "service_date": "2024-12-01",
         "diagnoses": ["E119"],
         "paid_cents": 12_000,
+    },
+    PHARMACY: {
+        "claim_id": "f1",
+        "line": 1,
+        "ndc": "00093721410",
+        "fill_date": "2024-12-01",
+        "quantity": 30,
+        "paid_cents": 400,
     },
     ENROLLMENT: {
         "action": "enroll",
@@ -57,6 +65,7 @@ BAD = [
     (CLAIM, {"paid_cents": 12.5}, "wrong_type", "paid_cents"),
     (CLAIM, {"service_date": "2025-03-01"}, "future_date", "service_date"),
     (CLAIM, {"diagnoses": ["A00"] * 101}, "wrong_type", "diagnoses"),
+    (PHARMACY, {"ndc": " "}, "missing_field", "ndc"),
     (CLAIM, {"claim_type": "cash"}, "unknown_claim_type", "claim_type"),
     (ENROLLMENT, {"birth_date": "2999-01-01"}, "future_date", "birth_date"),
     (ENROLLMENT, {"birth_date": "1700-01-01"}, "out_of_range", "birth_date"),
@@ -86,6 +95,19 @@ def test_a_bad_one_is_refused_by_reason_and_field(kind: EventKind, change: dict,
     with pytest.raises(InvalidRecordError) as refused:
         decode(kind, encoded(kind, **change), NOW)
     assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+def test_codes_are_given_their_one_spelling() -> None:
+    claim = decode(
+        CLAIM,
+        encoded(CLAIM, diagnoses=["e11.9", " I25.2", " "], procedure="j1885", bill_type="0131", revenue_center="450"),
+        NOW,
+    )
+    assert claim.diagnoses == ["E119", "I252"]
+    assert (claim.procedure, claim.bill_type, claim.revenue_center) == ("J1885", "131", "0450")
+    assert decode(CLAIM, encoded(CLAIM, place_of_service=" "), NOW).place_of_service is None
+    fill = decode(PHARMACY, encoded(PHARMACY, ndc="0093-7214-10"), NOW)
+    assert fill.ndc == "00093721410"
 
 
 def test_a_missing_field_is_named() -> None:
