@@ -11,6 +11,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from engine.interop.arrow_csv import text_columns
 from engine.scoring.hcc.members import Members, Refusal
 from engine.scoring.hcc.score import HccScorer
 
@@ -58,8 +59,11 @@ def collect(
     members: Members = scorer.members
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    read = ray.data.read_csv if diagnoses.suffix == ".csv" else ray.data.read_parquet
-    dataset = read(str(diagnoses)).select_columns(["member_id", "icd10"])
+    columns = ["member_id", "icd10"]
+    if diagnoses.suffix == ".csv":
+        dataset = ray.data.read_csv(str(diagnoses), convert_options=text_columns(columns)).select_columns(columns)
+    else:
+        dataset = ray.data.read_parquet(str(diagnoses)).select_columns(columns)
     sets = dataset.map_batches(
         _Collect,
         fn_constructor_args=(scorer.model_name, scorer.payment_year, ray.put(members), scorer.mce),

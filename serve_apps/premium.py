@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from engine.domain.events import LINES_OF_BUSINESS, MAX_ID
 from engine.domain.records import STORABLE
 from engine.finance.guardrails import check_rating_factors, refuse_persons
-from engine.finance.premium import RATE_REVIEW_THRESHOLD, CohortExperience, recommend
+from engine.finance.premium import LEAST_CHANGE, MOST_CHANGE, RATE_REVIEW_THRESHOLD, CohortExperience, recommend
 from engine.storage.queries import Queries
 from serve_apps.access.caller import caller_of
 from serve_apps.conditional import UNCHANGED, conditional
@@ -22,6 +22,7 @@ from serve_apps.problems import CONFLICT, PROBLEM_RESPONSES
 from serve_apps.threads import in_thread
 
 Factor = Annotated[Decimal, Field(max_digits=20, decimal_places=10)]
+Change = Annotated[Decimal, Field(ge=LEAST_CHANGE, le=MOST_CHANGE, max_digits=20, decimal_places=10)]
 Ratio = Annotated[Decimal, Field(gt=0, le=1000, max_digits=8, decimal_places=4)]
 _CURSOR = "recommendations"
 
@@ -44,7 +45,7 @@ class PremiumRequest(BaseModel):
         max_length=20,
         description="by what premiums inside the cohort are to vary: highest to lowest, such as {'age': '3'}",
     )
-    changes_last_12_months: list[Factor] = Field(default=[], max_length=12, description="earlier changes, 0.04 = 4 %")
+    changes_last_12_months: list[Change] = Field(default=[], max_length=12, description="earlier changes, 0.04 = 4 %")
     effective_date: dt.date
 
     @model_validator(mode="before")

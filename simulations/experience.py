@@ -41,6 +41,10 @@ def blend(pool: Pool, member_years: Floats, experience: Experience) -> dict[str,
     Raises SpecError where a group of the pool lacks a period, or a row has no member-years.
     """
     grid_claims, grid_years = _grids(pool.names, experience)
+    empty = np.flatnonzero(~((member_years > 0) & (pool.expected_cost > 0)))
+    if empty.size:
+        name = pool.names[int(empty[0])]
+        raise SpecError("premium.experience", f"group {name!r} expects nothing next year: there is no rate to blend")
     manual = pool.expected_cost / member_years
     weights = grid_years * manual[:, None]
     found = buhlmann_straub(grid_claims / weights, weights)

@@ -29,6 +29,7 @@ from simulations.triangles import (
 
 Floats = NDArray[np.float64]
 IBNR_STREAM = 2
+_EXACT = 1e-12
 PROCESSES = {"none": NO_PROCESS, "gamma": GAMMA_PROCESS, "over_dispersed_poisson": POISSON_PROCESS}
 
 
@@ -77,10 +78,14 @@ class BootstrapPlan:
 
 
 def bootstrap_plan(fit: OverDispersedPoisson, process: str, seed: int) -> BootstrapPlan:
-    """Residuals scaled by sqrt(observations / degrees of freedom), so that they have the dispersion phi."""
+    """Residuals scaled by sqrt(observations / degrees of freedom), so that they have the dispersion phi.
+
+    A triangle that the model fits exactly has no dispersion, and no process error.
+    """
     known = np.isfinite(fit.residuals)
     residuals = fit.residuals[known] * np.sqrt(known.sum() / fit.degrees)
-    return BootstrapPlan(fit.fitted, residuals, fit.phi, PROCESSES[process], seed)
+    exact = fit.phi <= _EXACT * float(np.abs(fit.fitted).max())
+    return BootstrapPlan(fit.fitted, residuals, fit.phi, NO_PROCESS if exact else PROCESSES[process], seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

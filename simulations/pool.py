@@ -24,7 +24,7 @@ from simulations.scenario import (
     PoolScenario,
     WeibullSpec,
 )
-from simulations.severity import Empirical, Gamma, Lognormal, Mixture, Pareto, Severity, Weibull
+from simulations.severity import Empirical, Gamma, Lognormal, Mixture, Pareto, Severity, Weibull, check_amounts
 
 Losses = Callable[[str, str], Floats]
 RESERVE_STREAM = 1
@@ -54,6 +54,10 @@ def severity_of(spec: object, read: Losses) -> Severity:
             return Mixture(spec.weights, tuple(severity_of(part, read) for part in spec.parts))
         case _:
             raise SpecError("severity", f"{spec!r} is no severity")
+
+
+MOST_EXPECTED = 1e13
+"""Expected cost of a pool in dollars: what paths sum up stays far below what 64-bit cents hold."""
 
 
 def cents(dollars: float | None) -> int:
@@ -157,6 +161,7 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
     for i, category in enumerate(scenario.categories):
         try:
             laws.append(severity_of(category.severity, read))
+            check_amounts(laws[-1])
         except SpecError as error:
             raise SpecError(f"categories.{i}.{error.path}", str(error).removeprefix(f"{error.path}: ")) from error
     dispersion = np.array(
@@ -180,5 +185,10 @@ def join(scenario: PoolScenario, portfolio: Portfolio, read: Losses = no_files) 
         scenario.seed,
         RESERVE_STREAM,
     )
+    expected = float(np.array([law.moment(1) for law in laws]) @ means.sum(axis=1))
+    if not expected <= MOST_EXPECTED:
+        raise SpecError(
+            "categories", f"{expected:.3g} dollars of claims expected: more than {MOST_EXPECTED:.0e} is taken"
+        )
     score = portfolio.number("risk_score", "portfolio") if "risk_score" in portfolio.columns else None
     return Pool(scenario, laws, dispersion, Exposure(means, groups, names), shocks, layer, score, relativity)

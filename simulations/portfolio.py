@@ -55,7 +55,7 @@ class Portfolio:
         return column
 
     def labels(self, name: str, path: str) -> Labels:
-        """A column as texts; numbers become their shortest text."""
+        """A column as texts; numbers become the shortest text that is no other number's."""
         column = self._column(name, path)
         if isinstance(column, Labels):
             return column
@@ -63,7 +63,7 @@ class Portfolio:
         if np.isnan(values).any():
             row = int(np.flatnonzero(np.isnan(column))[0])
             raise SpecError(path, f"column {name!r} of {self.source}, row {row + 1}: nan names no group")
-        return Labels(codes.astype(np.int32), tuple(f"{value:g}" for value in values))
+        return Labels(codes.astype(np.int32), tuple(repr(float(value)).removesuffix(".0") for value in values))
 
     def _column(self, name: str, path: str) -> Column:
         if name not in self.columns:

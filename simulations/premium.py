@@ -118,6 +118,7 @@ class PremiumMeasures:
     rebate: Measures
     rebate_probability: float
     indicated_change: float  # the rate change at which expected claims and expenses are just met
+    why_no_ratio: str = ""  # why ratios and the change are not known (NaN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,12 @@ def rebates(claims: Floats, premium: float, life_years: float, terms: PremiumTer
     """(preliminary MLR, rebate in dollars) [paths] of one pool whose incurred claims are `claims` [paths].
 
     MLR = (claims + quality improvement - risk transfer) / (premium - taxes), rounded to three decimals once the
-    credibility adjustment is in; rebate = (standard - MLR) x (premium - taxes) where that is positive.
+    credibility adjustment is in; rebate = (standard - MLR) x (premium - taxes) where that is positive. Without premium
+    there is no ratio (NaN) and no rebate.
     """
     base = premium * (1.0 - terms.tax_ratio)
+    if base <= 0:
+        return np.full_like(claims, np.nan), np.zeros_like(claims)
     mlr = (claims + terms.quality_improvement_ratio * premium - terms.risk_transfer) / base
     adjustment = credibility_adjustment(life_years, terms.deductible_factor)
     if adjustment is None:
@@ -163,9 +167,11 @@ def finish(
     base = by_group.sum() * (1.0 - terms.tax_ratio)
     for g, name in enumerate(pool.names):
         # the transfer of the line of business is shared by premium
-        share = terms.model_copy(update={"risk_transfer": terms.risk_transfer * by_group[g] / by_group.sum()})
+        part = by_group[g] / by_group.sum() if by_group[g] > 0 else 0.0
+        share = terms.model_copy(update={"risk_transfer": terms.risk_transfer * part})
         mlr, rebate = rebates(gross[:, g], by_group[g], years[g], share)
-        whole_mlr += mlr * by_group[g] * (1.0 - terms.tax_ratio) / base
+        if by_group[g] > 0:
+            whole_mlr += mlr * by_group[g] * (1.0 - terms.tax_ratio) / base
         whole_rebate += rebate
         out[name] = _one(net[:, g], by_group[g], years[g], share, mlr, rebate, levels)
     total = _one(net.sum(axis=1), by_group.sum(), years.sum(), terms, whole_mlr, whole_rebate, levels)
@@ -185,16 +191,18 @@ def _one(
     left = premium * (1.0 - loadings) + terms.risk_transfer
     covered = float(np.mean(net <= left))
     expected = float(net.mean())
+    ratio = net / premium if premium > 0 else np.full_like(net, np.nan)
     return PremiumMeasures(
         float(premium),
         float(life_years),
         expected,
-        measure(net / premium, levels),
+        measure(ratio, levels),
         covered,
         float(np.sqrt(covered * (1 - covered) / len(net))),
         credibility_adjustment(life_years, terms.deductible_factor),
         measure(mlr, levels),
         measure(rebate, levels),
         float(np.mean(rebate > 0)),
-        (expected - terms.risk_transfer) / (1.0 - loadings) / premium - 1.0,
+        (expected - terms.risk_transfer) / (1.0 - loadings) / premium - 1.0 if premium > 0 else np.nan,
+        "" if premium > 0 else "no premium is charged, so that there is no ratio",
     )

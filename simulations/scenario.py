@@ -1,20 +1,25 @@
 """The scenario file as a checked specification. Unknown keys and impossible values are refused with their path."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulations.errors import SpecError
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST_DOLLARS = 1e14
+"""Largest amount a scenario may name: below what 64-bit cents hold, above any cost there is."""
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Limit = Annotated[float, Field(gt=0, le=MOST_DOLLARS, description="dollars; left out for no limit")]
+Amount = Annotated[float, Field(ge=0, le=MOST_DOLLARS, description="dollars")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 ColumnOrNumber = NotNegative | str
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
 
 
 class LognormalSpec(_Strict):
@@ -37,7 +42,7 @@ class ParetoSpec(_Strict):
     """Type II: P(X > x) = (theta / (x + theta))^alpha."""
 
     distribution: Literal["pareto"]
-    alpha: Annotated[float, Field(gt=2, allow_inf_nan=False)]
+    alpha: Annotated[float, Field(gt=2)]
     theta: Positive
 
 
@@ -92,8 +97,8 @@ class NegativeBinomialSpec(_Strict):
 class PerClaim(_Strict):
     """Cedes min(max(claim - deductible, 0), limit) of every claim of the category."""
 
-    deductible: NotNegative
-    limit: Positive | None = None
+    deductible: Amount
+    limit: Limit | None = None
 
 
 class Category(_Strict):
@@ -102,7 +107,7 @@ class Category(_Strict):
     name: Annotated[str, Field(min_length=1)]
     frequency: Annotated[PoissonSpec | NegativeBinomialSpec, Field(discriminator="distribution")]
     severity: SeveritySpec
-    trend: Annotated[float, Field(gt=-1, allow_inf_nan=False)] = 0.0
+    trend: Annotated[float, Field(gt=-1)] = 0.0
     season: Positive = 1.0
     per_claim: PerClaim | None = None
 
@@ -119,8 +124,8 @@ class Shock(_Strict):
 class Specific(_Strict):
     """Cedes coinsurance x min(max(a member's annual claims - attachment, 0), limit)."""
 
-    attachment: NotNegative
-    limit: Positive | None = None
+    attachment: Amount
+    limit: Limit | None = None
     coinsurance: Share = 1.0
 
 
@@ -134,7 +139,7 @@ class AggregateCover(_Strict):
     """Cedes coinsurance x what the remaining cost exceeds attachment_ratio x its expected value by, up to a limit."""
 
     attachment_ratio: Positive
-    limit: Positive | None = None
+    limit: Limit | None = None
     coinsurance: Share = 1.0
 
 
@@ -277,7 +282,7 @@ class IbnrScenario(_Job):
     columns: TriangleColumns = TriangleColumns()
     grain: Literal["annual", "monthly"] = "annual"
     cumulative: bool = True
-    as_of: str | None = None
+    as_of: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
     exposure: str | None = None
     apriori_ratio: Positive | None = None
     process: Literal["gamma", "over_dispersed_poisson"] = "gamma"
@@ -286,6 +291,10 @@ class IbnrScenario(_Job):
     def _one_source(self) -> "IbnrScenario":
         if (self.triangle is None) == (self.claims is None):
             raise ValueError("give either triangle or claims")
+        if self.exposure is not None and not isinstance(self.triangle, str):
+            raise ValueError("exposure is a column of a triangle file, and none is named")
+        if self.as_of is not None and self.claims is None:
+            raise ValueError("as_of is the last day that claims are counted to, and no claims are named")
         if isinstance(self.triangle, tuple):
             size = len(self.triangle)
             for i, row in enumerate(self.triangle):
@@ -333,15 +342,28 @@ def named_files(scenario: Scenario) -> list[tuple[str, str]]:
     return ([("portfolio", scenario.portfolio)] if isinstance(scenario.portfolio, str) else []) + found + past
 
 
+def _plain(value: Any) -> Any:
+    """The document with whole numbers as integers however they are written: 1e4 paths are 10,000."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
 def parse(document: Any) -> Scenario:
     """The scenario in a document (as YAML or JSON loads it). Raises SpecError with the first bad field's path."""
     if not isinstance(document, dict):
         raise SpecError("scenario", f"must be a mapping, not {type(document).__name__}")
     kind = document.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise SpecError("kind", f"{kind!r} is not one of {sorted(_KINDS)}")
     try:
-        return _KINDS[kind].model_validate(document)
+        return _KINDS[kind].model_validate_json(json.dumps(_plain(document)), strict=True)
+    except (TypeError, RecursionError) as error:
+        raise SpecError("scenario", f"is no document of texts, numbers and lists: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"] if part not in _TAGS)

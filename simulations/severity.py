@@ -33,6 +33,28 @@ class Severity(Protocol):
         """inf{x : P(X > x) <= p}; accurate for p near 0."""
 
 
+LARGEST_CLAIM = 1e13
+_ONE_IN = 2.0**40
+
+
+def check_amounts(law: Severity) -> None:
+    """Refuses a law of claims that are no amounts of money: one in 2^40 would exceed LARGEST_CLAIM dollars.
+
+    Most often a mean in dollars was given where the mean of log dollars belongs. Raises SpecError.
+    """
+    with np.errstate(over="ignore"):
+        largest = float(law.upper_quantile(np.array([1.0 / _ONE_IN]))[0])
+    if largest <= LARGEST_CLAIM:
+        return
+    told = f"claims of {largest:.3g} dollars would come: no amount of money (the largest taken is {LARGEST_CLAIM:.0e})"
+    if isinstance(law, Lognormal):
+        hint = (
+            f"; mu is the mean of log dollars: for a median of {law.mu:g} dollars it is {math.log(max(law.mu, 1)):.4g}"
+        )
+        raise SpecError("severity.mu", f"{law.mu:g} with sigma {law.sigma:g}: {told}{hint}")
+    raise SpecError("severity", told)
+
+
 def _positive(law: str, **values: float) -> None:
     for name, value in values.items():
         if not (math.isfinite(value) and value > 0):

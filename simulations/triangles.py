@@ -189,7 +189,8 @@ def merz_wuthrich(triangle: Triangle) -> Mack:
 class OverDispersedPoisson:
     """The ODP model of the chain ladder: fitted increments [n, n] (past and future), residuals, dispersion, errors.
 
-    residuals: Pearson, unscaled, NaN off the triangle. degrees: observations less parameters.
+    residuals: Pearson, unscaled, NaN off the triangle and where nothing is expected. degrees: observations less
+    parameters, both of origins and developments in which something was paid.
     """
 
     fitted: Floats
@@ -211,15 +212,21 @@ def over_dispersed_poisson(triangle: Triangle) -> OverDispersedPoisson:
     fit = chain_ladder(triangle)
     n = triangle.size
     pattern = np.diff(fit.completion, prepend=0.0)
-    if np.any(pattern <= 0):
+    if np.any(pattern < 0):
         raise SpecError(
             "triangle",
-            f"development {int(np.argmin(pattern)) + 1} takes back money: ODP needs growth in total",
+            f"development {int(np.argmin(pattern)) + 1} takes back money: ODP needs no shrinking in total",
         )
+    if np.any(triangle.latest < 0):
+        at = int(np.argmin(triangle.latest))
+        raise SpecError("triangle", f"origin {triangle.origins[at]} has {triangle.latest[at]:g}: ODP needs 0 or more")
     fitted = np.outer(fit.ultimate, pattern)
     known = triangle.known
-    residuals = np.where(known, (triangle.incremental - fitted) / np.sqrt(fitted), np.nan)
-    degrees = int(known.sum()) - (2 * n - 1)
+    told = known & (fitted > 0)  # where nothing was ever paid nothing varies, and no parameter is estimated
+    residuals = np.full((n, n), np.nan)
+    residuals[told] = (triangle.incremental[told] - fitted[told]) / np.sqrt(fitted[told])
+    paid_origins, paid_developments = fit.ultimate > 0, pattern > 0
+    degrees = int(told.sum()) - int(paid_origins.sum() + paid_developments.sum() - 1)
     if degrees < 1:
         raise SpecError("triangle", f"{n} origins leave no degree of freedom for the dispersion")
     phi = float(np.nansum(residuals**2)) / degrees
@@ -228,6 +235,7 @@ def over_dispersed_poisson(triangle: Triangle) -> OverDispersedPoisson:
         design[i, :, i] = 1.0
         for j in range(1, n):
             design[i, j, n + j - 1] = 1.0
+    design = design[:, :, np.concatenate([paid_origins, paid_developments[1:]])]
     past, future = design[known], design[~known]
     information = past.T @ (past * fitted[known][:, None])
     gradient = future.T @ fitted[~known]

@@ -129,7 +129,9 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-_TEXT = ("member_id", "icd10", "sex", "orec", "dual")
+_TEXT = ("member_id", "icd10", "sex", "orec", "dual", "birth_date")
+_CODES = ("member_id", "icd10", "sex", "orec", "dual")
+"""In these a text such as NA is what it says, and not the want of a value."""
 
 
 def _models(model: str, payment_year: int) -> list[str]:
@@ -182,11 +184,12 @@ def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
     from pyarrow import parquet
 
     from engine.errors import HccError
+    from engine.interop.arrow_csv import text_columns, without_words_for_nothing
 
     try:
         if path.suffix == ".csv":
-            options = arrow_csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()), strings_can_be_null=True)
-            yield arrow_csv.read_csv(path, convert_options=options)
+            table = arrow_csv.read_csv(path, convert_options=text_columns(text))
+            yield without_words_for_nothing(table, _CODES)
             return
         file = parquet.ParquetFile(path)
         wanted = [name for name in file.schema_arrow.names if name in {*text, *_OTHER}]

@@ -53,17 +53,18 @@ def simulate(
             out / "checkpoint",
             document,
             lambda done, of: progress.update(task, completed=done, total=of),
+            inputs.hashes,
         )
         outcome = job.run(spec, document, inputs, kept)
     job.write(outcome, out, keep_paths)
-    page = report.write(outcome, out)
-    kept.clear()
     if store:
         _store(outcome, document)
+    page = report.write(outcome, out)
+    kept.clear()
     if kept.resumed:
         typer.echo(f"{kept.resumed} batches were taken from the checkpoint of an earlier run")
     show(outcome.result)
-    typer.echo(f"{page}")
+    typer.echo(f"{page or out / 'result.json'}")
     if outcome.agrees is False:
         raise typer.Exit(2)
 

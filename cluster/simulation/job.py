@@ -4,7 +4,9 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import math
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,15 +42,31 @@ class Outcome:
 
 
 class Checkpointed:
-    """A runner that keeps each finished batch in a folder and does not run again what it finds there."""
+    """A runner that keeps each finished batch in a folder and does not run again what it finds there.
 
-    def __init__(self, runner: reserve.Runner, folder: Path, spec: Mapping[str, Any], progress: Progress) -> None:
-        digest = hashlib.sha256(json.dumps(spec, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        self._runner, self._folder, self._progress = runner, folder / digest, progress
+    `read` are the hashes of what the run reads, which `Inputs` fills as it reads: a run on other data is another run.
+    """
+
+    def __init__(
+        self,
+        runner: reserve.Runner,
+        folder: Path,
+        spec: Mapping[str, Any],
+        progress: Progress,
+        read: Mapping[str, str],
+    ) -> None:
+        self._runner, self._root, self._spec, self._progress, self._read = runner, folder, spec, progress, read
+        self._folder = folder
         self.resumed = 0
 
+    def _identity(self) -> str:
+        """Of all that the batches come from: the scenario, the files it has read by now, and the code."""
+        known = {"spec": self._spec, "read": dict(self._read), "version": metadata.version("vitanexus")}
+        return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
     def __call__(self, chosen: Plan, work: list[Batch]) -> Iterator[Partial]:
-        """The batches' results, those kept first."""
+        """The batches' results, those kept first. The run's files must have been read."""
+        self._folder = self._root / self._identity()
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = [batch for batch in work if self._path(batch).is_file()]
         self.resumed = len(kept)
@@ -72,9 +90,8 @@ class Checkpointed:
 
     def clear(self) -> None:
         """Forgets the batches of a finished job."""
-        for path in self._folder.glob("*.npz"):
-            path.unlink()
-        self._folder.rmdir()
+        if self._folder != self._root:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def run(
@@ -108,7 +125,7 @@ def run(
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - begun, 3),
     }
-    return Outcome(head | body, manifest, drawn, agrees)
+    return Outcome(_plain(head | body) | {"notes": [*inputs.notes]}, manifest, drawn, agrees)
 
 
 def _ibnr(scenario: IbnrScenario, inputs: Inputs, runner: reserve.Runner) -> ibnr.IbnrResult:
@@ -122,16 +139,18 @@ def _ibnr(scenario: IbnrScenario, inputs: Inputs, runner: reserve.Runner) -> ibn
 
 
 def _plain(value: Any) -> Any:
-    """Values of dataclasses and arrays as JSON holds them."""
+    """Values of dataclasses and arrays as JSON holds them; what is no finite number is null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return [None if isinstance(x, float) and np.isnan(x) else x for x in value.tolist()]
+        return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reserve_document(result: reserve.ReserveResult) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def _ibnr_document(result: ibnr.IbnrResult) -> dict[str, Any]:
 def write(outcome: Outcome, folder: Path, keep_paths: bool) -> None:
     """result.json, manifest.json, and paths.parquet where it is wanted."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(outcome.result, indent=1))
+    (folder / "result.json").write_text(json.dumps(outcome.result, indent=1, allow_nan=False))
     (folder / "manifest.json").write_text(json.dumps(outcome.manifest, indent=1, default=str))
     if keep_paths:
         parquet.write_table(_paths(outcome.drawn), folder / "paths.parquet")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.logs import get_logger
 from simulations import ibnr
 from simulations.pool import TOTAL
 from simulations.tables import CENTS
@@ -28,8 +29,19 @@ _STYLE = (
 )
 
 
-def write(outcome: "Outcome", folder: Path) -> Path:
-    """Writes report.html and the plots into the folder; returns the page's path."""
+def write(outcome: "Outcome", folder: Path) -> Path | None:
+    """Writes report.html and the plots into the folder; returns the page's path.
+
+    None, and a line in the log, where it cannot be drawn: the result stands without its pictures.
+    """
+    try:
+        return _write(outcome, folder)
+    except (ValueError, ArithmeticError, LookupError, OSError) as error:
+        get_logger(part="report").warning("the report cannot be drawn; the result is whole", error=str(error))
+        return None
+
+
+def _write(outcome: "Outcome", folder: Path) -> Path:
     plots = {name: _png(figure) for name, figure in _figures(outcome).items()}
     for name, png in plots.items():
         (folder / f"{name}.png").write_bytes(png)

@@ -51,8 +51,9 @@ def execute(
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = (out or Path(scratch)) / "checkpoint"
-            kept = job.Checkpointed(runner, folder, document, _Told(runs, run_id, say))
-            outcome = job.run(parse(document), document, Inputs(Path.cwd(), database), kept, run_id)
+            inputs = Inputs(Path.cwd(), database)
+            kept = job.Checkpointed(runner, folder, document, _Told(runs, run_id, say), inputs.hashes)
+            outcome = job.run(parse(document), document, inputs, kept, run_id)
         if out is not None:
             job.write(outcome, out, keep_paths=False)
             report.write(outcome, out)

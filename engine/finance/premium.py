@@ -9,7 +9,7 @@ member.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
 
 from engine.errors import VitaNexusError
 
@@ -18,6 +18,10 @@ MINIMUM_COHORT = 11
 """Fewest members of a cohort: below CMS's cell-size limit of 11 a cohort's experience is that of persons."""
 RATE_REVIEW_THRESHOLD = Decimal("0.15")
 """An increase of 15 % or more within 12 months is subject to rate review: 45 CFR 154.200."""
+LEAST_CHANGE, MOST_CHANGE = Decimal("-0.99"), Decimal(1)
+"""A premium is not negative; a change of more than its own size is most likely one given in per cent."""
+_EXACT = Context(prec=1000, traps=[Inexact])
+"""Holds every product of our factors to the last digit; what it could not hold would be an error."""
 _BOUNDS = {
     "base_premium": (Decimal("0.01"), Decimal(1_000_000)),
     "health_improvement": (Decimal("-0.99"), Decimal("0.99")),
@@ -65,6 +69,13 @@ class CohortExperience:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise PremiumError(name, f"{name} is {value}: must lie between {low} and {high}")
+        for change in self.changes:
+            if not LEAST_CHANGE <= change <= MOST_CHANGE:
+                raise PremiumError(
+                    "changes_last_12_months",
+                    f"changes_last_12_months holds {change}: a change lies between {LEAST_CHANGE} and {MOST_CHANGE} "
+                    "(0.04 is 4 %)",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +98,24 @@ class PremiumRecommendation:
 
 def recommend(cohort: CohortExperience) -> PremiumRecommendation:
     """The formula in exact decimals."""
-    health = 1 - cohort.health_improvement
-    utilisation = 1 + cohort.utilisation
-    combined = health * utilisation * cohort.regional_index
-    premium = (cohort.base_premium * combined).quantize(CENT, ROUND_HALF_UP)
-    year = combined
-    for change in cohort.changes:
-        year *= 1 + change
+    with localcontext(_EXACT):
+        health = 1 - cohort.health_improvement
+        utilisation = 1 + cohort.utilisation
+        combined = health * utilisation * cohort.regional_index
+        exact = cohort.base_premium * combined
+        year = combined
+        for change in cohort.changes:
+            year *= 1 + change
+        change, change_12_months = combined - 1, year - 1
+    with localcontext(Context(prec=1000)):
+        premium = exact.quantize(CENT, ROUND_HALF_UP)
     return PremiumRecommendation(
         health,
         utilisation,
         cohort.regional_index,
         combined,
         premium,
-        combined - 1,
-        year - 1,
-        year - 1 >= RATE_REVIEW_THRESHOLD,
+        change,
+        change_12_months,
+        change_12_months >= RATE_REVIEW_THRESHOLD,
     )

@@ -128,10 +128,10 @@ def test_an_interrupted_job_goes_on_from_its_checkpoint(tmp_path: Path, alone: n
         return iter(here(1)(chosen_plan, todo))
 
     with pytest.raises(KeyboardInterrupt):
-        gather(Checkpointed(dying, tmp_path, {"seed": 3}, lambda *_: None)(made, work), made.groups)
-    again = Checkpointed(counting, tmp_path, {"seed": 3}, lambda *_: None)
+        gather(Checkpointed(dying, tmp_path, {"seed": 3}, lambda *_: None, {})(made, work), made.groups)
+    again = Checkpointed(counting, tmp_path, {"seed": 3}, lambda *_: None, {})
     np.testing.assert_array_equal(gather(again(made, work), made.groups), alone)
     assert again.resumed == 11 and len(ran) == len(work) - 11
-    other = Checkpointed(counting, tmp_path, {"seed": 4}, lambda *_: None)
+    other = Checkpointed(counting, tmp_path, {"seed": 4}, lambda *_: None, {})
     list(other(made, work))
     assert other.resumed == 0

@@ -100,6 +100,8 @@ class _Reader:
         values = self.column(name)
         if values is None:
             raise HccError(f"members have no column {name}")
+        if "" in table and pa.types.is_string(values.type):
+            values = pc.fill_null(values, "")  # a blank is a code of this column
         return self._translate(values, name, lambda text: table.get(text), allowed)
 
     def flag(self, name: str, absent: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -173,8 +175,14 @@ def _numbers(reader: _Reader, values: pa.Array) -> NDArray[np.float64]:
 
 
 def _completed_years(reader: _Reader, born: pa.Array, payment_year: int) -> NDArray[np.float64]:
+    if pa.types.is_integer(born.type):  # 19450315, as CMS's own input has it
+        born = pc.cast(born, pa.string())
+    if pa.types.is_null(born.type):
+        return np.full(reader.n, np.nan)
     if pa.types.is_string(born.type) or pa.types.is_large_string(born.type):
         born = _parsed_dates(reader, born)
+    if not (pa.types.is_date(born.type) or pa.types.is_timestamp(born.type)):
+        raise HccError(f"column birth_date is of type {born.type}: it must hold dates, or texts YYYY-MM-DD or YYYYMMDD")
     days = np.asarray(pc.cast(pc.cast(born, pa.date32()), pa.int32()).to_numpy(zero_copy_only=False), np.float64)
     known = ~np.isnan(days)
     dates = np.where(known, days, 0).astype(np.int64).astype("M8[D]")
@@ -182,9 +190,9 @@ def _completed_years(reader: _Reader, born: pa.Array, payment_year: int) -> NDAr
 
 
 def _parsed_dates(reader: _Reader, born: pa.Array) -> pa.Array:
-    def parse(text: str) -> dt.date | None:
+    def parse(text: str | None) -> dt.date | None:
         try:
-            return dt.date.fromisoformat(text.strip())
+            return dt.date.fromisoformat(text.strip()) if text and len(text.strip()) in (8, 10) else None
         except ValueError:
             return None
 
@@ -192,7 +200,7 @@ def _parsed_dates(reader: _Reader, born: pa.Array) -> pa.Array:
     parsed = pa.array([parse(text) for text in encoded.dictionary.to_pylist()], pa.date32())
     dates = parsed.take(encoded.indices)
     bad = np.asarray(pc.and_(pc.is_null(dates), pc.is_valid(born)))
-    reader.refuse(bad, "birth_date", born, "must be YYYY-MM-DD")
+    reader.refuse(bad, "birth_date", born, "must be YYYY-MM-DD or YYYYMMDD")
     return dates
 
 
@@ -229,7 +237,8 @@ def read_members(table: pa.Table, payment_year: int, recodes_64: bool) -> tuple[
     female = reader.codes("sex", _LOOKUP["sex"], _ALLOWED["sex"])
     orec = reader.codes("orec", _LOOKUP["orec"], _ALLOWED["orec"])
     dual = np.zeros(reader.n, np.int64)
-    if reader.column("dual") is not None:
+    given = reader.column("dual")
+    if given is not None and given.null_count < reader.n:
         dual = reader.codes("dual", _LOOKUP["dual"], _ALLOWED["dual"])
     medicaid = dual != 0
     segment = _segments(reader, age, orec, dual, recodes_64)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,20 @@ def test_an_impossible_factor_is_named(field: str, value: str) -> None:
     with pytest.raises(PremiumError) as refused:
         dataclasses.replace(COHORT, **{field: Decimal(value)})
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("change", ["-1.5", "-1", "4"])
+def test_no_premium_became_negative_or_is_changed_by_per_cents(change: str) -> None:
+    with pytest.raises(PremiumError, match=f"changes_last_12_months holds {change}") as refused:
+        dataclasses.replace(COHORT, changes=(Decimal(change),))
+    assert refused.value.field == "changes_last_12_months"
+
+
+def test_no_digit_of_a_product_is_cut() -> None:
+    tiny = Decimal("1E-10")
+    level = CohortExperience("c", 100, Decimal(400), tiny, tiny, Decimal(1), (tiny,) * 12)
+    exact = Fraction(1 - tiny) * Fraction(1 + tiny) * Fraction(1 + tiny) ** 12
+    assert Fraction(recommend(level).change_12_months) == exact - 1  # 140 digits; decimals keep 28 unless told
 
 
 factors = st.decimals("-0.5", "0.5", places=4)

@@ -321,6 +321,25 @@ def test_a_diagnosis_that_cannot_be_used_is_named(diagnoses: list[tuple[str, str
     assert len(reported.refused) == 1 and len(reported.members) == (1 if "ghost" in told else 0)
 
 
+@pytest.mark.parametrize("born", ["1945-03-15", "19450315", 19450315, pa.scalar(19450315, pa.int32())])
+def test_a_birth_date_may_be_eight_digits(born: Any) -> None:
+    person = {name: [value] for name, value in GOOD.items() if name != "age"} | {"birth_date": pa.array([born])}
+    assert score(person, {"member_id": ["m"], "icd10": ["E1169"]}).members.age[0] == 80
+
+
+@pytest.mark.parametrize("born", [19451301, 7, "1945-3-15", "15.03.1945"])
+def test_what_is_no_birth_date_is_named(born: Any) -> None:
+    person = {name: [value] for name, value in GOOD.items() if name != "age"} | {"birth_date": [born]}
+    with pytest.raises(HccError, match=f"member m: birth_date is '{born}': must be YYYY-MM-DD or YYYYMMDD"):
+        score(person, {"member_id": ["m"], "icd10": ["E1169"]})
+
+
+@pytest.mark.parametrize("dual", ["NA", "", None])
+def test_no_medicaid_code_is_none(dual: str | None) -> None:
+    person = {name: [value] for name, value in GOOD.items()} | {"dual": pa.array([dual], pa.string())}
+    assert score(person, {"member_id": ["m"], "icd10": ["E1169"]}).table()["segment"].to_pylist() == ["COMMUNITY_NA"]
+
+
 def test_members_given_twice_are_refused() -> None:
     person = {name: [value, value, value] for name, value in GOOD.items()} | {"member_id": ["b", "a", "b"]}
     with pytest.raises(HccError, match=r"member b: member_id is 'b': appears more than once \(and 1 more\)"):
