@@ -11,7 +11,7 @@ define stage
     echo "stage $(1): $$(($$(date +%s) - begun)) s"; exit $$code
 endef
 
-.PHONY: demo test test-unit test-integration test-e2e test-all flaky simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
+.PHONY: demo test test-unit test-integration test-e2e test-all flaky fuzz simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
@@ -19,7 +19,7 @@ demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of ev
 test: test-unit test-integration test-e2e ## the whole test suite, slow proofs small
 
 test-unit: $(VENV)/.installed-dev ## unit and reference tests, over every core
-	$(call stage,unit,tests/unit tests/reference tests/simulator -n auto --dist loadfile)
+	$(call stage,unit,tests/unit tests/reference tests/simulator tests/fuzz -n auto --dist worksteal)
 
 test-integration: $(VENV)/.installed-dev ## real PostgreSQL, real broker, real Ray: alone on the machine
 	$(call stage,integration,tests/integration)
@@ -32,6 +32,11 @@ test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
 
 flaky: $(VENV)/.installed-dev ## N rounds of the integration and e2e tests in random order, under load; a table of failures
 	$(BIN)/python -m tests.flaky --rounds $(or $(N),10)
+
+fuzz: $(VENV)/.installed-dev ## files, scenarios, requests and payloads broken at random for MINUTES (10); stops at the first fault
+	end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do $(BIN)/pytest -x -q \
+	    -n auto --hypothesis-profile fuzz --hypothesis-seed $$(date +%s) tests/fuzz tests/unit/streams/test_codec.py \
+	    tests/unit/streams/test_readings.py tests/unit/serve_apps/test_hot.py || exit 1; done
 
 simulate: $(VENV)/.installed-dev ## a thousand seeded schedules of crashes, freezes, lost connections and moves
 	$(BIN)/python -m tests.simulator --seeds 1000

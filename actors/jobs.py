@@ -3,6 +3,7 @@
 import datetime as dt
 import shlex
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from importlib import metadata
@@ -17,6 +18,8 @@ from engine.errors import JobError
 from engine.storage.runs import Runs
 from simulations.scenario import Scenario
 
+_NO_AGENT = "No available agent"
+_AGENT_SECONDS = 60.0
 _OPEN = ("queued", "running")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -66,7 +69,7 @@ class SimulationJobs:
         words += ["--out", out] if out else []
         environment = {"working_dir": str(files)} if files is not None else {}
         try:
-            client.submit_job(entrypoint=shlex.join(words), submission_id=_job(run_id), runtime_env=environment)
+            _submitted(client, shlex.join(words), _job(run_id), environment)
         except (RuntimeError, ValueError) as error:
             self._runs.end(run_id, "failed", f"not submitted: {error}")
             raise JobError(f"Ray Jobs at {self._url} did not take the run: {error}") from error
@@ -123,6 +126,19 @@ class SimulationJobs:
         except RuntimeError as error:
             raise JobError(f"run {run_id} is marked as cancelled, but its job could not be stopped: {error}") from error
         return True
+
+
+def _submitted(client: JobSubmissionClient, entrypoint: str, job: str, environment: dict[str, str]) -> None:
+    """Submits the job, asking again while the cluster is so young that no agent of its nodes has reported yet."""
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            client.submit_job(entrypoint=entrypoint, submission_id=job, runtime_env=environment)
+            return
+        except RuntimeError as error:
+            if _NO_AGENT not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _job(run_id: str) -> str:

@@ -203,6 +203,8 @@ class BoardReader:
             payload = board[at + _SLOT.size : at + _SLOT.size + min(length, _MOST)]
             if sequence % 2 or _SLOT.unpack_from(board, at) != (sequence, held, length, checksum):
                 continue
+            if held and not length:  # its head half written: of nothing the checksum is right
+                continue
             if held != key or zlib.crc32(payload) != checksum:
                 return None
             row: dict[str, Any] = _decode(payload)

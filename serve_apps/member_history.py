@@ -10,7 +10,7 @@ from serve_apps.access.reads import Reads
 from serve_apps.conditional import UNCHANGED, conditional
 from serve_apps.members import VOLATILE, MemberId
 from serve_apps.paging import Cursor, FormerCursor, cursor_of, place_of
-from serve_apps.problems import PROBLEM_RESPONSES
+from serve_apps.problems import PROBLEM_RESPONSES, Refusal
 from serve_apps.score_codec import stored_answer
 from serve_apps.scoring import ScoreResponse
 from serve_apps.threads import in_thread
@@ -40,6 +40,8 @@ def router(queries: Queries, titles: dict[str, str], reads: Reads) -> APIRouter:
         before: FormerCursor = None,
     ) -> Response:
         """The member's stored scores, newest first."""
+        if cursor is not None and before is not None:
+            raise Refusal(400, "cursor and before are two names of one thing: give cursor alone")
         place = place_of(cursor or before, _CURSOR, (int,))
         await reads.member(request.scope, member_id, "member.score.history")
         rows = await in_thread(queries.score_history, member_id, limit + 1, place and place[0])

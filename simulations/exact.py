@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from simulations.kernels.fourier import characteristic, series
 from simulations.severity import Empirical, Severity
 
 Floats = NDArray[np.float64]
@@ -45,6 +46,15 @@ class Distribution(Protocol):
         """The law of g(X) for a non-decreasing g."""
 
 
+def characteristic_of(points: Floats, weights: Floats, t: Floats) -> Complexes:
+    """E[exp(i t X)] of a law of weighted points at evenly spaced t (1/dollars)."""
+    out = np.empty(len(t), complex)
+    step = float(t[1] - t[0]) if len(t) > 1 else 0.0
+    for start in range(0, len(t), _CHUNK):
+        characteristic(float(t[start]), step, points, weights, out[start : start + _CHUNK])
+    return out
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Quadrature:
     """A severity as weighted points: sum of weights x g(points) is E[g(X)] for smooth g."""
@@ -53,12 +63,8 @@ class Quadrature:
     weights: Floats
 
     def characteristic(self, t: Floats) -> Complexes:
-        """E[exp(i t X)] at each t (1/dollars)."""
-        out = np.empty(len(t), complex)
-        for start in range(0, len(t), 64):
-            part = t[start : start + 64]
-            out[start : start + 64] = np.exp(1j * np.outer(part, self.points)) @ self.weights
-        return out
+        """E[exp(i t X)] at evenly spaced t (1/dollars)."""
+        return characteristic_of(self.points, self.weights, t)
 
     def moment(self, order: int) -> float:
         """E[X^order]."""
@@ -102,14 +108,9 @@ class Fourier:
 
     def cdf(self, x: Floats) -> Floats:
         y = np.clip(np.atleast_1d(np.asarray(x, float)) - self.low, 0.0, self.width)
-        t = self._frequencies()
-        factor = self.coefficients / (-1j * t)
-        out = np.empty(len(y))
-        for start in range(0, len(y), 256):
-            part = y[start : start + 256]
-            waves = np.exp(-1j * np.outer(part, t)) - 1.0
-            out[start : start + 256] = part / self.width + 2.0 / self.width * (waves @ factor).real
-        return np.clip(out, 0.0, 1.0)
+        waves = np.empty(len(y))
+        series(-2.0 * np.pi / self.width * y, self.coefficients / (-1j * self._frequencies()), waves)
+        return np.clip(y / self.width + 2.0 / self.width * waves, 0.0, 1.0)
 
     def grid(self, points: int = 1 << 13) -> tuple[Floats, Floats]:
         """(x, F(x)) on an even grid over the window."""

@@ -12,6 +12,7 @@ from simulations.exact import (
     Fourier,
     Lattice,
     Quadrature,
+    characteristic_of,
     discretise,
     invert,
     normal_nodes,
@@ -112,28 +113,35 @@ class Twins:
 
         return invert(characteristic, mean, sd, skewness)
 
-    def _mixed(self, exponent: Callable[[Floats, list[Complexes]], Complexes], parts: list[Complexes]) -> Complexes:
+    def _mixed(self, exponent: Callable[[int, float, Complexes], Complexes], parts: list[Complexes]) -> Complexes:
+        """The characteristic function mixed over the shocks, from phi - 1 of each category."""
+        rates = self.grid.rates
+        steady = np.all(rates == rates[0], axis=0)  # a category that no shock touches is the same at every node
+        fixed = np.zeros(len(parts[0]), complex)
+        for q in np.flatnonzero(steady):
+            fixed += exponent(int(q), float(rates[0, q]), parts[q])
         total = np.zeros(len(parts[0]), complex)
-        for rates, weight in zip(self.grid.rates, self.grid.weights, strict=True):
-            total += weight * np.exp(exponent(rates, parts))
+        for row, weight in zip(rates, self.grid.weights, strict=True):
+            moving = fixed.copy()
+            for q in np.flatnonzero(~steady):
+                moving += exponent(int(q), float(row[q]), parts[q])
+            total += weight * np.exp(moving)
         return total
 
-    def _exponents(self, groups: NDArray[np.bool_]) -> Callable[[Floats, list[Complexes]], Complexes]:
-        """log characteristic function given the shock rates, from phi - 1 of each category."""
+    def _exponents(self, groups: NDArray[np.bool_]) -> Callable[[int, float, Complexes], Complexes]:
+        """log characteristic function of a category's cost at a shock rate, from phi - 1 of its claims."""
         pool = self.pool
         means = pool.group_means[groups].sum(axis=0)
         counts = pool.classes.counts[groups].sum(axis=0) if pool.classes is not None else np.zeros(0)
 
-        def exponent(rates: Floats, parts: list[Complexes]) -> Complexes:
-            total = np.zeros(len(parts[0]), complex)
-            for q, part in enumerate(parts):
-                k = pool.dispersion[q]
-                if k == 0 or pool.classes is None:
-                    total += means[q] * rates[q] * part
-                    continue
-                for count, mean in zip(counts, pool.classes.means[:, q], strict=True):
-                    if count:
-                        total -= count * k * np.log1p(-(mean * rates[q] / k) * part)
+        def exponent(q: int, rate: float, part: Complexes) -> Complexes:
+            k = pool.dispersion[q]
+            if k == 0 or pool.classes is None:
+                return np.asarray(means[q] * rate * part)
+            total = np.zeros(len(part), complex)
+            for count, mean in zip(counts, pool.classes.means[:, q], strict=True):
+                if count:
+                    total -= count * k * np.log1p(-(mean * rate / k) * part)
             return total
 
         return exponent
@@ -165,7 +173,7 @@ class Twins:
 
     def _lattice(
         self,
-        exponent: Callable[[Floats, list[Complexes]], Complexes],
+        exponent: Callable[[int, float, Complexes], Complexes],
         mean: float,
         sd: float,
         skewness: float,
@@ -243,7 +251,7 @@ class _NetLaws:
             for i, row in enumerate(self.points):
                 for count, point in zip(counts, row, strict=True):
                     if count:
-                        exponent[i] += count * np.log(np.exp(1j * np.outer(t, point.values)) @ point.weights)
+                        exponent[i] += count * np.log(characteristic_of(point.values, point.weights, t))
             # the phase of the mean is taken out before the spline and put back after it
             smooth = np.asarray(self._at_z(exponent - 1j * np.outer(moments[:, 0], t)), complex)
             return np.asarray(self.weights @ np.exp(smooth + 1j * np.outer(first, t)))

@@ -42,10 +42,14 @@ def read_scenario(path: Path, changes: dict[str, object]) -> tuple[Scenario, dic
     except UnicodeDecodeError as error:
         raise SpecError(str(path), f"is not text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
-        raise SpecError(str(path), f"is not YAML: {' '.join(str(error).split())}") from error
+        raise SpecError(str(path), f"is not YAML: {_told(error)}") from error
     if isinstance(document, dict):
         document |= changes
     return parse(document), document
+
+
+def _told(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).replace('in "<unicode string>", ', "").split())
 
 
 def sha256(path: Path) -> str:
@@ -74,9 +78,9 @@ class Inputs:
                 return parquet.read_table(path)
             types = csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
             table = csv.read_csv(path, convert_options=types)
+            twice = [column for column, times in Counter(table.column_names).items() if times > 1]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise SpecError(field, f"{path} cannot be read: {error}") from error
-        twice = [column for column, times in Counter(table.column_names).items() if times > 1]
         if twice:
             raise SpecError(field, f"{path} has the column {twice[0]!r} more than once")
         return table

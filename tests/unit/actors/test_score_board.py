@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.score_board import _HEADER_BYTES, LIVE_SECONDS, SLOT_BYTES, BoardReader, ScoreBoard, open_board
+from actors.score_board import (
+    _HEADER_BYTES,
+    LIVE_SECONDS,
+    SLOT_BYTES,
+    BoardReader,
+    ScoreBoard,
+    _hash_of,
+    open_board,
+)
 from engine.domain.batch import PartitionCommit, RealLists, Rows, TextColumn, TextLists
 from engine.domain.events import SELF_REPORT
 from engine.domain.tables import SCORES
@@ -196,6 +204,19 @@ def test_a_reader_never_sees_half_a_score_and_a_killed_shard_is_not_believed(tmp
     finally:
         writer.kill()
         writer.wait()
+
+
+def test_a_slot_whose_head_is_half_written_is_no_score(tmp_path: Path) -> None:
+    """The words of a head reach memory one after the other: a reader may see the key and not yet the length."""
+    board = ScoreBoard(tmp_path, "shard-0", ALL, 1)
+    board.beat(time.monotonic() + 60)
+    board.put("M1", row("M1", 1.0))
+    reader = BoardReader(str(tmp_path))
+    assert reader.read("M1")
+    key = _hash_of("M1")
+    board._mark(board._at(key), 4, key, 0, 0)
+    assert reader.read("M1") is None
+    board.close()
 
 
 def test_the_header_has_room(tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""Whatever a file, a scenario or a payload holds: it is taken, or refused in one line; and no result holds a NaN.
+
+A sample runs with the unit tests; `make fuzz` goes on for ten minutes with fresh examples.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster.commands import hcc
+from cluster.simulation import job, yaml12
+from cluster.simulation.files import Inputs, read_scenario
+from engine.domain.events import EVENT_KINDS, SourceEvent
+from engine.errors import InvalidRecordError, VitaNexusError
+from engine.interop import sources
+from engine.scoring.hcc.score import HccScorer
+from engine.streams.codec import decode
+from simulations.reserve import here
+from tests.fuzz.broken import broken, changed
+
+_few = settings(
+    max_examples=max(15, settings().max_examples // 10),
+    deadline=None,
+    suppress_health_check=[*HealthCheck],
+    print_blob=True,
+)
+NOW_MS = 1_767_225_600_000
+GOOD = Path(__file__).parent / "good"
+
+
+def good(kind: str, suffix: str = ".csv") -> dict[str, str]:
+    """The good files of a kind, by name."""
+    return {path.name: path.read_text() for path in sorted((GOOD / kind).glob(f"*{suffix}"))}
+
+
+FOLDERS = {source: good(source) for source in sources.SOURCES}
+TABLES = good("scenarios")
+SCENARIOS = {name.removesuffix(".yaml"): yaml12.load(text) for name, text in good("scenarios", ".yaml").items()}
+USES = [
+    (kind, table)
+    for kind, scenario in SCENARIOS.items()
+    for table in TABLES
+    if f'"{table}"' in json.dumps(scenario) and kind != "specific"  # seconds a run, and reads what others read
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def judged(events: Iterator[SourceEvent]) -> int:
+    """How many events there are; each is taken or refused by the decoder."""
+    count = 0
+    for event in events:
+        count += 1
+        try:
+            decode(event.kind, json.dumps(event.fields).encode(), NOW_MS)
+        except InvalidRecordError as refused:
+            assert refused.reason
+    return count
+
+
+@pytest.mark.parametrize("source", FOLDERS)
+def test_the_good_files_are_taken(source: str, folder: Path) -> None:
+    write(folder, FOLDERS[source])
+    assert judged(sources.read(source, folder)) > 2
+
+
+@pytest.mark.parametrize(("source", "name"), [(source, name) for source, files in FOLDERS.items() for name in files])
+@_few
+@given(data=st.data())
+def test_a_broken_source_is_taken_or_refused(source: str, name: str, folder: Path, data: st.DataObject) -> None:
+    write(folder, {**FOLDERS[source], name: data.draw(broken(FOLDERS[source][name]))})
+    try:
+        judged(sources.read(source, folder))
+    except VitaNexusError as refused:
+        assert str(refused)
+
+
+@pytest.mark.parametrize("which", ["members", "diagnoses"])
+@_few
+@given(data=st.data())
+def test_broken_hcc_files_are_scored_or_refused(which: str, folder: Path, data: st.DataObject) -> None:
+    files = good("hcc")
+    write(folder, {**files, f"{which}.csv": data.draw(broken(files[f"{which}.csv"]))})
+    try:
+        scorer = HccScorer.of(
+            hcc._read(folder / "members.csv", hcc._TEXT), "v28", 2026, report=data.draw(st.booleans())
+        )
+        scorer.add(hcc._read(folder / "diagnoses.csv", hcc._TEXT))
+        for row in scorer.finish().table().to_pylist():
+            assert math.isfinite(row["raw_score"])
+    except VitaNexusError as refused:
+        assert str(refused)
+
+
+def simulated(folder: Path) -> None:
+    """Runs the folder's scenario; a result is JSON without NaN, or there is none and a line says why."""
+    try:
+        scenario, document = read_scenario(folder / "s.yaml", {})
+        if scenario.paths > 1000 or '"members"' in json.dumps(document):  # too much to run, not to read
+            return
+        outcome = job.run(scenario, document, Inputs(folder), here(1))
+    except VitaNexusError as refused:
+        assert str(refused)
+        return
+    json.dumps(outcome.result, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+def test_the_good_scenarios_are_simulated(kind: str, folder: Path) -> None:
+    write(folder, {**TABLES, "s.yaml": yaml.safe_dump(SCENARIOS[kind])})
+    scenario, document = read_scenario(folder / "s.yaml", {})
+    json.dumps(job.run(scenario, document, Inputs(folder), here(1)).result, allow_nan=False)
+
+
+@pytest.mark.parametrize(("kind", "table"), USES)
+@_few
+@given(data=st.data())
+def test_a_broken_table_is_simulated_or_refused(kind: str, table: str, folder: Path, data: st.DataObject) -> None:
+    write(folder, {**TABLES, "s.yaml": yaml.safe_dump(SCENARIOS[kind]), table: data.draw(broken(TABLES[table]))})
+    simulated(folder)
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+@_few
+@given(data=st.data())
+def test_a_broken_scenario_is_simulated_or_refused(kind: str, folder: Path, data: st.DataObject) -> None:
+    document = data.draw(changed(SCENARIOS[kind]))
+    write(folder, {**TABLES, "s.yaml": yaml.safe_dump(document)})
+    simulated(folder)
+
+
+@pytest.mark.parametrize("kind", EVENT_KINDS, ids=lambda kind: kind.name)
+@_few
+@given(payload=st.binary(max_size=200))
+def test_any_payload_is_taken_or_refused(kind: Any, payload: bytes) -> None:
+    try:
+        decode(kind, payload, NOW_MS)
+    except InvalidRecordError as refused:
+        assert refused.reason
