@@ -11,7 +11,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from engine.interop.arrow_csv import text_columns
+from engine.errors import HccError
+from engine.interop.arrow_files import text_columns
 from engine.scoring.hcc.members import Members, Refusal
 from engine.scoring.hcc.score import HccScorer
 
@@ -56,6 +57,15 @@ def collect(
 
     The same bits for any number of workers and any block size. `progress` is told the members touched by each block.
     """
+    try:
+        _collect(scorer, diagnoses, workers, rows_per_block, progress)
+    except (ray.exceptions.RayError, OSError, ValueError) as error:
+        raise HccError(f"{diagnoses} cannot be read: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _collect(
+    scorer: HccScorer, diagnoses: Path, workers: int, rows_per_block: int, progress: Callable[[int], None]
+) -> None:
     members: Members = scorer.members
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -15,7 +15,7 @@ Limit = Annotated[float, Field(gt=0, le=MOST_DOLLARS, description="dollars; left
 Amount = Annotated[float, Field(ge=0, le=MOST_DOLLARS, description="dollars")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-ColumnOrNumber = NotNegative | str
+ColumnOrNumber = Annotated[float, Field(ge=0, le=10_000, description="a member-year")] | str
 
 
 class _Strict(BaseModel):
@@ -107,8 +107,8 @@ class Category(_Strict):
     name: Annotated[str, Field(min_length=1)]
     frequency: Annotated[PoissonSpec | NegativeBinomialSpec, Field(discriminator="distribution")]
     severity: SeveritySpec
-    trend: Annotated[float, Field(gt=-1)] = 0.0
-    season: Positive = 1.0
+    trend: Annotated[float, Field(gt=-1, le=2, description="0.07 is 7 %")] = 0.0
+    season: Annotated[float, Field(gt=0, le=12)] = 1.0
     per_claim: PerClaim | None = None
 
 
@@ -117,7 +117,7 @@ class Shock(_Strict):
 
     name: Annotated[str, Field(min_length=1)]
     distribution: Literal["gamma", "lognormal"]
-    cv: Positive
+    cv: Annotated[float, Field(gt=0, le=10)]
     categories: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -138,7 +138,7 @@ class QuotaShare(_Strict):
 class AggregateCover(_Strict):
     """Cedes coinsurance x what the remaining cost exceeds attachment_ratio x its expected value by, up to a limit."""
 
-    attachment_ratio: Positive
+    attachment_ratio: Annotated[float, Field(gt=0, le=100)]
     limit: Limit | None = None
     coinsurance: Share = 1.0
 
@@ -201,7 +201,7 @@ class PoolScenario(_Job):
     categories: Annotated[tuple[Category, ...], Field(min_length=1)]
     shocks: tuple[Shock, ...] = ()
     cover: Cover = Cover()
-    safety_factor: Positive = 1.0
+    safety_factor: Annotated[float, Field(gt=0, le=10, description="1.10 adds 10 %")] = 1.0
 
     @model_validator(mode="after")
     def _names_fit(self) -> "PoolScenario":
@@ -284,7 +284,7 @@ class IbnrScenario(_Job):
     cumulative: bool = True
     as_of: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
     exposure: str | None = None
-    apriori_ratio: Positive | None = None
+    apriori_ratio: Annotated[float, Field(gt=0, le=10, description="0.85 is 85 %")] | None = None
     process: Literal["gamma", "over_dispersed_poisson"] = "gamma"
 
     @model_validator(mode="after")

@@ -18,6 +18,9 @@ def replay(
     source: Annotated[str, typer.Argument(help="fitabase, lifesnaps or tuva")],
     path: Annotated[Path, typer.Argument(help="folder with the source's files")],
     rate: Annotated[float, typer.Option(help="events a second; 0 sends as fast as the broker takes them")] = 0.0,
+    check: Annotated[
+        bool, typer.Option("--check", help="only read; say what is in the files, and send nothing")
+    ] = False,
     directory: Directory = DEFAULT,
 ) -> None:
     """Turn real files into events and send them.
@@ -32,6 +35,11 @@ def replay(
     if rate < 0:
         raise typer.BadParameter(f"{rate} is negative", param_hint="--rate")
     events = list(read(source, path))
+    if check:
+        from cluster.commands.described import tell_events
+
+        tell_events(events)
+        return
     endpoints = connect(directory)
     with EventProducer(endpoints.kafka) as producer, progress_bar() as progress:
         task = progress.add_task(f"replaying {source}", total=len(events))

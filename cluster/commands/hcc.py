@@ -1,6 +1,7 @@
 """`vitanexus hcc`: clinical risk by CMS-HCC, for files of members and diagnoses."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,7 +41,7 @@ Mce = Annotated[bool, typer.Option("--mce/--no-mce", help="apply the Medicare Co
 def score(
     members: Members,
     diagnoses: Diagnoses,
-    out: Annotated[Path, typer.Option(help="Parquet or CSV to write, one row a member")],
+    out: Annotated[Path | None, typer.Option(help="Parquet or CSV to write, one row a member")] = None,
     model: Model = "v28",
     payment_year: PaymentYear = 2026,
     all_segments: Annotated[bool, typer.Option("--all-segments", help="score everybody in all nine segments")] = False,
@@ -52,6 +53,9 @@ def score(
     mce: Mce = True,
     workers: Annotated[int, typer.Option(help="Ray workers; 0 scores in this process", min=0)] = 0,
     address: Annotated[str, typer.Option(help="Ray cluster; empty starts one here for --workers")] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="only read; say by column what is there and what is not")
+    ] = False,
 ) -> None:
     """Score members: segment, HCCs, raw, normalised and payment score.
 
@@ -60,6 +64,11 @@ def score(
     from engine.scoring.hcc.score import blend
 
     table = _read(members, _TEXT)
+    if check:
+        _check(table, diagnoses, "v28" if model == "blend" else model, payment_year)
+        return
+    if out is None:
+        raise typer.BadParameter("say which file to write", param_hint="--out")
     with ray_session(workers, address) as held:
         scores = {
             name: _score(name, table, diagnoses, payment_year, all_segments, mce, on_error == "report", held)
@@ -74,6 +83,23 @@ def score(
     first = next(iter(scores.values()))
     typer.echo(f"{len(first.members):,} members scored with {' and '.join(scores)} for {payment_year}: {out}")
     _tell(scores, on_error == "report", errors or out.with_name(out.name + ".errors.csv"))
+
+
+def _check(members: "pa.Table", diagnoses: Path, model: str, payment_year: int) -> None:
+    from cluster.commands.described import tell_columns
+    from engine.scoring.hcc.score import HccScorer
+
+    tell_columns("members", members)
+    told = _read(diagnoses, _TEXT)
+    tell_columns("diagnoses", told)
+    scorer = HccScorer.of(members, model, payment_year, report=True)
+    scorer.add(told)
+    found = scorer.finish()
+    reasons = Counter((refusal.column, refusal.reason) for refusal in found.refused)
+    typer.echo(f"{len(found.members):,} members can be scored with {model} for {payment_year}")
+    for (column, reason), number in reasons.most_common():
+        typer.echo(f"{number:,} values of {column} cannot be used: {reason}")
+    _tell({model: found}, False, Path())
 
 
 @hcc.command("explain")
@@ -152,8 +178,11 @@ def _score(
     report: bool,
     workers: int,
 ) -> "HccScores":
+    from engine.errors import HccError
     from engine.scoring.hcc.score import HccScorer
 
+    if not diagnoses.is_file():
+        raise HccError(f"{diagnoses} cannot be read: it is {'a folder' if diagnoses.is_dir() else 'not a file'}")
     scorer = HccScorer.of(members, name, year, mce=mce, report=report)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -184,7 +213,7 @@ def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
     from pyarrow import parquet
 
     from engine.errors import HccError
-    from engine.interop.arrow_csv import text_columns, without_words_for_nothing
+    from engine.interop.arrow_files import text_columns, without_words_for_nothing
 
     try:
         if path.suffix == ".csv":
@@ -197,7 +226,7 @@ def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
         yield empty
         for batch in file.iter_batches(_ROWS, columns=wanted):
             yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise HccError(f"{path} cannot be read: {error}") from error
 
 
@@ -205,9 +234,14 @@ _OTHER = ("birth_date", "age", "new_enrollee", "snp", "lti", "ltimcaid", "nemcai
 
 
 def _size(path: Path) -> int | None:
+    """Rows of a Parquet file; None where only reading it will tell."""
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return None if path.suffix == ".csv" or not path.is_file() else parquet.read_metadata(path).num_rows
+    try:
+        return None if path.suffix == ".csv" else int(parquet.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _ledger(scores: "dict[str, HccScores]") -> "pa.Table":

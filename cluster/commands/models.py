@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cluster.stack import ray_environment
 
+Check = Annotated[bool, typer.Option("--check", help="only read the file; say what it holds")]
 predict = typer.Typer(help="Predict with the fitted models.", no_args_is_help=True)
 train = typer.Typer(help="Fit the models.", no_args_is_help=True)
 
@@ -17,7 +18,8 @@ def predict_cost(
     source: Annotated[str, typer.Option(help="survey the file comes from: meps")],
     directory: Annotated[Path, typer.Option("--dir", help="folder that holds meps_YEAR.parquet")],
     year: Annotated[int, typer.Option(help="year of the file; the prediction is for the year after")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write")],
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
+    check: Check = False,
 ) -> None:
     """Predict everyone's cost of the next year, with a 90 % interval.
 
@@ -29,7 +31,13 @@ def predict_cost(
 
     if source != "meps":
         raise typer.BadParameter(f"{source!r} is not a source: meps is the only one", param_hint="--source")
-    model = load_base_risk()
+    if check:
+        from engine.learning.meps import read_meps
+
+        read_meps(directory, year)
+        _checked(directory / f"meps_{year}.parquet")
+        return
+    model, out = load_base_risk(), _named(out)
     persons = predict_meps_cost(model, directory, year, out)
     typer.echo(f"{persons:,} persons predicted for {year + 1} with base risk {model.version}: {out}")
 
@@ -38,7 +46,8 @@ def predict_cost(
 def predict_health(
     source: Annotated[str, typer.Option(help="survey the file comes from: nhanes")],
     file: Annotated[Path, typer.Option(help="Parquet file in the layout of the BioAge package")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write")],
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
+    check: Check = False,
 ) -> None:
     """Score adults' health from laboratory values, vital signs and self-rated health.
 
@@ -51,7 +60,13 @@ def predict_health(
 
     if source != "nhanes":
         raise typer.BadParameter(f"{source!r} is not a source: nhanes is the only one", param_hint="--source")
-    model = load_physiology()
+    if check:
+        from engine.learning.nhanes import read_nhanes
+
+        read_nhanes(file)
+        _checked(file)
+        return
+    model, out = load_physiology(), _named(out)
     scored, refused = predict_nhanes_health(model, file, out)
     typer.echo(f"{scored:,} adults scored with physiology {model.version}, {refused:,} with too little data: {out}")
 
@@ -60,7 +75,8 @@ def predict_health(
 def predict_behavior(
     source: Annotated[str, typer.Option(help="layout of the file: lifesnaps")],
     file: Annotated[Path, typer.Option(help="CSV with a row a person and day: id, date, steps, ...")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write")],
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
+    check: Check = False,
 ) -> None:
     """Forecast everyone's mean steps of the next seven days, with an 80 % interval.
 
@@ -72,9 +88,28 @@ def predict_behavior(
 
     if source != "lifesnaps":
         raise typer.BadParameter(f"{source!r} is not a source: lifesnaps is the only one", param_hint="--source")
-    model = load_behavior()
+    if check:
+        from engine.learning.daily import read_lifesnaps
+
+        read_lifesnaps(file)
+        _checked(file)
+        return
+    model, out = load_behavior(), _named(out)
     found, unknown = predict_steps(model, file, out)
     typer.echo(f"{found:,} days forecast with behavior {model.version}, {unknown:,} without any known steps: {out}")
+
+
+def _named(out: Path | None) -> Path:
+    if out is None:
+        raise typer.BadParameter("say which file to write", param_hint="--out")
+    return out
+
+
+def _checked(file: Path) -> None:
+    from cluster.commands.described import tell_columns
+    from engine.interop.arrow_files import csv_of_texts, parquet_table
+
+    tell_columns(file.name, (csv_of_texts if file.suffix == ".csv" else parquet_table)(file, ()))
 
 
 @train.command("base-risk")

@@ -64,6 +64,8 @@ def simulate(
     if kept.resumed:
         typer.echo(f"{kept.resumed} batches were taken from the checkpoint of an earlier run")
     show(outcome.result)
+    for note in outcome.result["notes"]:
+        typer.echo(note)
     typer.echo(f"{page or out / 'result.json'}")
     if outcome.agrees is False:
         raise typer.Exit(2)
@@ -72,19 +74,32 @@ def simulate(
 def _check(spec: "Scenario", inputs: Any) -> None:
     from simulations.choose import choose
     from simulations.pool import join
-    from simulations.scenario import IbnrScenario
+    from simulations.scenario import IbnrScenario, PremiumScenario
 
     if isinstance(spec, IbnrScenario):
         triangle, _ = inputs.triangle(spec)
+        _told(inputs)
         typer.echo(f"valid: {triangle.size} origins, {spec.paths:,} resamples")
         return
     pool = join(spec, inputs.portfolio(spec), inputs.losses)
+    if isinstance(spec, PremiumScenario):
+        inputs.experience(spec.premium)
+    _told(inputs)
     choice = choose(pool)
     typer.echo(f"valid: {len(pool.exposure.groups):,} members in {len(pool.names)} groups")
     typer.echo(f"method {choice.method}: {choice.why}")
     for option in choice.options:
         state = f"no: {option.refusal}" if option.refusal else f"about {option.seconds:.3g} core-seconds"
         typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
+
+
+def _told(inputs: Any) -> None:
+    from cluster.commands.described import tell_columns
+
+    for name, table in inputs.tables.items():
+        tell_columns(name, table)
+    for note in inputs.notes:
+        typer.echo(note)
 
 
 def runner(workers: int, growing: bool = False) -> "Runner":

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine.interop.arrow_files import first_no_number
 from simulations.errors import SpecError
 from simulations.portfolio import Labels
 
@@ -36,7 +37,7 @@ def numbers(table: pa.Table, name: str, field: str) -> Floats:
     try:
         found = np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     except pa.ArrowException as error:
-        row = _first_no_number(values)
+        row = first_no_number(values)
         told = "" if row is None else f", row {row + 1}: {values[row].as_py()!r} is no number"
         raise SpecError(field, f"column {name!r}{told or f': {error}'}") from error
     if not np.isfinite(found).all():
@@ -44,15 +45,6 @@ def numbers(table: pa.Table, name: str, field: str) -> Floats:
         shown = "it is empty" if values[row].as_py() is None else f"{found[row]} is no amount"
         raise SpecError(field, f"column {name!r}, row {row + 1}: {shown}")
     return found
-
-
-def _first_no_number(values: pa.Array) -> int | None:
-    for row, value in enumerate(values.to_pylist()):
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            return row
-    return None
 
 
 def days(table: pa.Table, name: str | None, field: str) -> NDArray[np.datetime64]:

@@ -59,13 +59,14 @@ def sha256(path: Path) -> str:
 
 
 class Inputs:
-    """The files of one scenario, relative to its own; remembers their hashes, and notes what it left out of them."""
+    """The files of one scenario, relative to its own; remembers them and their hashes, and notes what it left out."""
 
     def __init__(self, folder: Path, database: str = "") -> None:
         self._folder = folder
         self._database = database
         self.hashes: dict[str, str] = {}
         self.notes: list[str] = []
+        self.tables: dict[str, pa.Table] = {}
 
     def _table(self, name: str, field: str, texts: Sequence[str] = ()) -> pa.Table:
         """The rows of a CSV or Parquet file; in CSV the columns `texts` are text from the first byte on."""
@@ -74,15 +75,17 @@ class Inputs:
             raise SpecError(field, f"{path} is {'a folder, not a file' if path.is_dir() else 'not a file'}")
         self.hashes[name] = sha256(path)
         try:
-            if path.suffix.lower() != ".csv":
-                return parquet.read_table(path)
-            types = csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
-            table = csv.read_csv(path, convert_options=types)
+            if path.suffix.lower() == ".csv":
+                types = csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+                table = csv.read_csv(path, convert_options=types)
+            else:
+                table = parquet.read_table(path)
             twice = [column for column, times in Counter(table.column_names).items() if times > 1]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise SpecError(field, f"{path} cannot be read: {error}") from error
         if twice:
             raise SpecError(field, f"{path} has the column {twice[0]!r} more than once")
+        self.tables[name] = table
         return table
 
     def portfolio(self, scenario: PoolScenario) -> Portfolio:

@@ -49,20 +49,20 @@ def read(path: Path, demographics: SyntheticDemographics) -> Iterator[SourceEven
 
 
 def _hourly(file: Path, column: str, metric: str) -> Iterator[Reading]:
-    for line, (person, day, clock, value) in rows(file, ("Id", "ActivityDate", "ActivityTime", column)):
+    for line, (person, day, clock, value) in rows(file, ("Id", "ActivityDate", "ActivityTime", column), ("Id",)):
         yield instant_ms(f"{day} {clock}", _DAY_FIRST, file, line), person, metric, number(value)
 
 
 def _intensities(file: Path) -> Iterator[Reading]:
     columns = ("Id", "ActivityDay", "VeryActiveMinutes", "FairlyActiveMinutes", "SedentaryMinutes")
-    for line, (person, day, very, fairly, sedentary) in rows(file, columns):
+    for line, (person, day, very, fairly, sedentary) in rows(file, columns, ("Id",)):
         time = instant_ms(day, _MONTH_FIRST, file, line)
         yield time, person, "active_minutes", total(very, fairly)
         yield time, person, "sedentary_minutes", number(sedentary)
 
 
 def _clocked(file: Path, when: str, column: str, metric: str) -> Iterator[Reading]:
-    for line, (person, day, value) in rows(file, ("Id", when, column)):
+    for line, (person, day, value) in rows(file, ("Id", when, column), ("Id",)):
         yield instant_ms(day, _MONTH_FIRST_CLOCK, file, line), person, metric, number(value)
 
 

@@ -49,7 +49,7 @@ def read(path: Path, demographics: SyntheticDemographics) -> Iterator[SourceEven
 def _known(file: Path) -> dict[str, Known]:
     ages: dict[str, str] = {}
     sexes: dict[str, str] = {}
-    for line, (person, age, gender) in rows(file, ("id", "age", "gender")):
+    for line, (person, age, gender) in rows(file, ("id", "age", "gender"), ("id",)):
         if age not in _AGES or gender not in _SEXES:
             raise SourceError(
                 f"{file.name} line {line}: age {age!r} is none of {sorted(_AGES)} "

@@ -21,13 +21,14 @@ Row = tuple[str, ...]
 _BINARY_NOISE = Decimal("0.000001")
 
 
-def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+def rows(path: Path, columns: tuple[str, ...], keys: tuple[str, ...] = ()) -> Iterator[tuple[int, Row]]:
     """Line number and the cells of `columns` (two or more), in that order, of each row of a CSV file with a
     header.
 
     A column whose name has changed is given by all its names, newest first, as "person_id|patient_id"; one that may be
     missing, and is then blank, ends in "|". A file or column that is missing, a row of another length than the header
-    and text that is not UTF-8 raise SourceError. Blank lines are passed over.
+    and text that is not UTF-8 raise SourceError, as does a blank cell of `keys`, which name what the row is about.
+    Blank lines are passed over.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -35,10 +36,16 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
             header = next(reader, [])
             width = len(header)
             pick = itemgetter(*_places(header, columns, path))
+            needed = [columns.index(key) for key in keys]
             for row in reader:
                 if len(row) == width:
                     row.append("")
-                    yield reader.line_num, pick(row)
+                    cells = pick(row)
+                    for place in needed:
+                        if not cells[place].strip():
+                            name = columns[place].replace("|", " or ")
+                            raise SourceError(f"{path.name} line {reader.line_num}: {name} is blank")
+                    yield reader.line_num, cells
                 elif row:
                     raise SourceError(
                         f"{path.name} line {reader.line_num}: {len(row)} cells where the header has {width}"

@@ -82,7 +82,7 @@ def _source(data_source: str) -> str:
 def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
     columns = ("enrollment_start_date", "enrollment_end_date", "birth_date", "gender", "state")
     spans: defaultdict[str, list[Span]] = defaultdict(list)
-    for line, (person, start, end, *about, state) in rows(file, (_PERSON, *columns)):
+    for line, (person, start, end, *about, state) in rows(file, (_PERSON, *columns), (_PERSON,)):
         first = day(start, "enrollment_start_date", file, line)
         last = day(end, "enrollment_end_date", file, line) if end else OPEN
         if last < first:
@@ -135,7 +135,7 @@ def _lines(file: Path) -> Iterator[SourceEvent]:
         *("hcpcs_code", "place_of_service_code", "bill_type_code", "revenue_center_code", "billing_npi"),
         *("charge_amount", "allowed_amount", "paid_amount", "data_source|", "diagnosis_code_type", *_DIAGNOSES),
     )
-    for at, row in rows(file, columns):
+    for at, row in rows(file, columns, ("claim_id", _PERSON)):
         claim, line, form, person, line_day, claim_day, procedure, place, bill, centre, npi = row[:11]
         charge, allowed, paid, data_source, code_type = row[11:16]
         diagnoses = [code for code in row[16:] if code]
@@ -180,7 +180,9 @@ def _fills(file: Path) -> Iterator[SourceEvent]:
         ),
         *("allowed_amount", "paid_amount", "data_source|"),
     )
-    for at, (claim, line, person, filled, ndc, quantity, supply, allowed, paid, data_source) in rows(file, columns):
+    for at, (claim, line, person, filled, ndc, quantity, supply, allowed, paid, data_source) in rows(
+        file, columns, ("claim_id", _PERSON)
+    ):
         dispensed = day(filled, "dispensing_date", file, at)
         yield SourceEvent(
             PHARMACY,

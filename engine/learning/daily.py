@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from engine.errors import SourceError
+from engine.interop.arrow_files import csv_of_texts, floats, texts
 from engine.scoring.steps_forecast import SERIES, DailySeries
 
 Floats = NDArray[np.float64]
@@ -36,10 +36,10 @@ def read_lifesnaps(path: Path) -> DailyTable:
 
     Raises SourceError for a missing file or column, a cell that is no number or date, or a day that a person has twice.
     """
-    table = _table(path, ("id", "date", "steps"))
+    table = csv_of_texts(path, ("id", "date", "steps"))
     days = _days(table, "date", "%Y-%m-%d", path)
-    values = [_sum([_numbers(table, name, path) for name in names]) for names in _LIFESNAPS.values()]
-    return _grouped(_texts(table, "id"), days, np.stack(values, axis=1), path)
+    values = [_sum([_known(table, name, path) for name in names]) for names in _LIFESNAPS.values()]
+    return _grouped(texts(table, "id", path), days, np.stack(values, axis=1), path)
 
 
 def read_fitabase(folder: Path) -> DailyTable:
@@ -48,18 +48,18 @@ def read_fitabase(folder: Path) -> DailyTable:
     Raises SourceError as `read_lifesnaps` does. A night that is there twice counts once.
     """
     activity = folder / "dailyActivity_merged.csv"
-    table = _table(activity, ("Id", "ActivityDate", "TotalSteps", "VeryActiveMinutes", "FairlyActiveMinutes"))
-    ids, days = _texts(table, "Id"), _days(table, "ActivityDate", "%m/%d/%Y", activity)
+    table = csv_of_texts(activity, ("Id", "ActivityDate", "TotalSteps", "VeryActiveMinutes", "FairlyActiveMinutes"))
+    ids, days = texts(table, "Id", activity), _days(table, "ActivityDate", "%m/%d/%Y", activity)
     nights = folder / "sleepDay_merged.csv"
-    slept = _table(nights, ("Id", "SleepDay", "TotalMinutesAsleep"))
+    slept = csv_of_texts(nights, ("Id", "SleepDay", "TotalMinutesAsleep"))
     night_days = _days(slept, "SleepDay", "%m/%d/%Y %I:%M:%S %p", nights)
-    minutes = dict(zip(zip(_texts(slept, "Id"), night_days.tolist(), strict=True),
-                       _numbers(slept, "TotalMinutesAsleep", nights).tolist(), strict=True))  # fmt: skip
+    minutes = dict(zip(zip(texts(slept, "Id", nights), night_days.tolist(), strict=True),
+                       _known(slept, "TotalMinutesAsleep", nights).tolist(), strict=True))  # fmt: skip
     unknown = np.full(len(ids), np.nan)
     columns = {
-        "steps": _numbers(table, "TotalSteps", activity),
+        "steps": _known(table, "TotalSteps", activity),
         "sleep_minutes": np.array([minutes.get(key, np.nan) for key in zip(ids, days.tolist(), strict=True)]),
-        "active_minutes": _sum([_numbers(table, f"{n}ActiveMinutes", activity) for n in ("Very", "Fairly")]),
+        "active_minutes": _sum([_known(table, f"{n}ActiveMinutes", activity) for n in ("Very", "Fairly")]),
     }
     return _grouped(ids, days, np.stack([columns.get(name, unknown) for name in SERIES], axis=1), activity)
 
@@ -77,40 +77,16 @@ def without_gaps(series: DailySeries) -> DailySeries:
     return DailySeries(np.array(starts, np.int64), np.concatenate(days), np.concatenate(values))
 
 
-def _table(path: Path, needed: tuple[str, ...]) -> pa.Table:
-    if not path.is_file():
-        raise SourceError(f"{path} is not a file")
-    try:
-        texts = {name: pa.string() for name in csv.open_csv(path).schema.names}
-        table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=texts))
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path} is not a CSV table: {error}") from error
-    for name in needed:
-        if name not in table.column_names:
-            raise SourceError(f"{path} has no column {name!r}")
-    return table
-
-
-def _texts(table: pa.Table, name: str) -> list[str]:
-    return [str(text) for text in table[name].to_pylist()]
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> Floats:
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    column = pc.utf8_trim_whitespace(table[name])
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-    try:
-        values = np.asarray(pc.cast(column, pa.float64()).to_numpy(), np.float64)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path}: column {name!r}: {error}") from error
-    return np.where(np.isfinite(values) & (values >= 0), values, np.nan)
+def _known(table: pa.Table, name: str, path: Path) -> Floats:
+    """The column's numbers, NaN where it is negative: no device measures that."""
+    values = floats(table, name, path)
+    return np.where(values >= 0, values, np.nan)
 
 
 def _days(table: pa.Table, name: str, pattern: str, path: Path) -> Integers:
     try:
         found = pc.cast(pc.strptime(table[name], format=pattern, unit="s"), pa.date32())
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise SourceError(f"{path}: column {name!r}: {error}") from error
     if found.null_count:
         row = int(np.flatnonzero(np.asarray(pc.is_null(found)))[0])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.errors import SourceError
+from engine.interop.arrow_files import floats, parquet_table
 from engine.scoring.features import BASE_FEATURES
 
 _YEARLY = {  # feature: columns whose sum it is, {} for the year's two digits
@@ -90,39 +90,37 @@ def read_meps(directory: Path, year: int) -> MepsYear:
     path = directory / f"meps_{year}.parquet"
     if not path.is_file():
         raise SourceError(f"{path} is missing: --dir must hold meps_{year}.parquet")
-    table = pq.read_table(path)
+    table = parquet_table(path, ())
     suffix = f"{year % 100:02d}"
     age = next((name for name in (f"age{suffix}x", "agelast") if name in table.column_names), f"age{suffix}x")
     for name in ("dupersid", "panel", "sex", age, f"totexp{suffix}"):
         if name not in table.column_names:
             raise SourceError(f"{path} has no column {name!r}: is it the full-year consolidated file of {year}?")
-    columns = {"age": _valid(table, age), "male": np.where(_valid(table, "sex") == 1, 1.0, 0.0)}
+    columns = {"age": _valid(table, age, path), "male": np.where(_valid(table, "sex", path) == 1, 1.0, 0.0)}
     for code, names in _YEARLY.items():
-        columns[code] = np.sum([_valid(table, name.format(suffix)) for name in names], axis=0)
+        columns[code] = np.sum([_valid(table, name.format(suffix), path) for name in names], axis=0)
     for code, stem in _RATED.items():
-        columns[code] = _first_known([_valid(table, stem + round_) for round_ in _ROUNDS])
+        columns[code] = _first_known([_valid(table, stem + round_, path) for round_ in _ROUNDS])
     for code, names in _CONDITIONS.items():
-        columns[code] = np.fmax.reduce([_yes(table, name) for name in names])
+        columns[code] = np.fmax.reduce([_yes(table, name, path) for name in names])
     return MepsYear(
         year,
         table["dupersid"],
         table["panel"],
         np.stack([columns[feature.code] for feature in BASE_FEATURES], axis=1).astype(np.float32),
-        _valid(table, f"totexp{suffix}"),
-        _valid(table, f"perwt{suffix}f"),
-        _valid(table, "racethx"),
+        _valid(table, f"totexp{suffix}", path),
+        _valid(table, f"perwt{suffix}f", path),
+        _valid(table, "racethx", path),
     )
 
 
-def _valid(table: pa.Table, name: str) -> NDArray[np.float64]:
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    values = np.asarray(table[name].to_numpy(), np.float64)
+def _valid(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:
+    values = floats(table, name, path)
     return np.where(values < 0, np.nan, values)
 
 
-def _yes(table: pa.Table, name: str) -> NDArray[np.float64]:
-    values = _valid(table, name)
+def _yes(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:
+    values = _valid(table, name, path)
     return np.where(values == 1, 1.0, np.where(values == 2, 0.0, np.nan))
 
 

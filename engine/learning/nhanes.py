@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from engine.errors import SourceError
+from engine.interop.arrow_files import floats, parquet_table
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.physiology import MEASURES
 
@@ -72,16 +71,10 @@ def read_steps(path: Path) -> StepsSample:
     """
     names = ["gender", "age_in_years_at_screening", "general_health_condition", "valid_accel", "mortstat"]
     names += ["permth_exm", "total_scsslsteps", *STEPS_CONDITIONS.values()]
-    try:
-        table = pq.read_table(path, columns=names)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"{path} cannot be read as NHANES accelerometer data: {error}") from error
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise SourceError(f"{path} has no column {missing[0]!r}: is it the accelerometer and mortality file?")
+    table = parquet_table(path, names)
     columns = {name: table[name].to_pylist() for name in ("gender", "general_health_condition")}
     age, months, dead, steps = (
-        _numbers(table, name, path)
+        floats(table, name, path)
         for name in ("age_in_years_at_screening", "permth_exm", "mortstat", "total_scsslsteps")
     )
     features = np.full((table.num_rows, len(BASE_FEATURES)), np.nan, np.float32)
@@ -91,7 +84,7 @@ def read_steps(path: Path) -> StepsSample:
     health = [ratings.get(answer, np.nan) for answer in columns["general_health_condition"]]
     features[:, FEATURE_INDEX["general_health"]] = health
     for code, name in STEPS_CONDITIONS.items():
-        features[:, FEATURE_INDEX[code]] = _numbers(table, name, path)
+        features[:, FEATURE_INDEX[code]] = floats(table, name, path)
     rows = (
         table["valid_accel"].fill_null(False).to_numpy()
         & (age >= 18)
@@ -107,28 +100,10 @@ def read_nhanes(path: Path) -> NhanesSample:
 
     gender is 1 male, 2 female. Any other column may be absent: its values are not known. An infinite value is unknown.
     """
-    if not path.is_file():
-        raise SourceError(f"{path} is not a file")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path} is not a Parquet file: {error}") from error
-    for name in ("sampleID", "age", "gender"):
-        if name not in table.column_names:
-            raise SourceError(f"{path} has no column {name!r}: is it laid out as the BioAge package does?")
-    gender = _numbers(table, "gender", path)
+    table = parquet_table(path, ("sampleID", "age", "gender"))
+    gender = floats(table, "gender", path)
     male = np.where(gender == 1, 1.0, np.where(gender == 2, 0.0, np.nan))
-    columns = [male if m.code == "male" else _numbers(table, m.code, path) for m in MEASURES]
-    months = _numbers(table, "permth_int" if "permth_int" in table.column_names else "time", path)
-    died = (_numbers(table, "status", path) == 1) | ~np.isnan(_numbers(table, "ucod_leading", path))
+    columns = [male if m.code == "male" else floats(table, m.code, path) for m in MEASURES]
+    months = floats(table, "permth_int" if "permth_int" in table.column_names else "time", path)
+    died = (floats(table, "status", path) == 1) | ~np.isnan(floats(table, "ucod_leading", path))
     return NhanesSample(table["sampleID"], np.stack(columns, axis=1), np.maximum(months, _HALF_A_MONTH), died)
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> Floats:
-    if name not in table.column_names or pa.types.is_null(table[name].type):
-        return np.full(table.num_rows, np.nan)
-    try:
-        values = np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path}: column {name!r} holds no numbers: {error}") from error
-    return np.where(np.isfinite(values), values, np.nan)

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cluster.commands import hcc
 from cluster.simulation import job, yaml12
@@ -21,8 +23,10 @@ from cluster.simulation.files import Inputs, read_scenario
 from engine.domain.events import EVENT_KINDS, SourceEvent
 from engine.errors import InvalidRecordError, VitaNexusError
 from engine.interop import sources
+from engine.learning.daily import read_lifesnaps
 from engine.scoring.hcc.score import HccScorer
 from engine.streams.codec import decode
+from serve_apps.premium import PremiumRequest, _recommended
 from simulations.reserve import here
 from tests.fuzz.broken import broken, changed
 
@@ -92,6 +96,16 @@ def test_a_broken_source_is_taken_or_refused(source: str, name: str, folder: Pat
         assert str(refused)
 
 
+@_few
+@given(data=st.data())
+def test_a_broken_daily_table_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    write(folder, {"daily.csv": data.draw(broken(FOLDERS["lifesnaps"]["daily.csv"]))})
+    try:
+        assert np.isfinite(read_lifesnaps(folder / "daily.csv").series.days).all()
+    except VitaNexusError as refused:
+        assert str(refused)
+
+
 @pytest.mark.parametrize("which", ["members", "diagnoses"])
 @_few
 @given(data=st.data())
@@ -154,3 +168,28 @@ def test_any_payload_is_taken_or_refused(kind: Any, payload: bytes) -> None:
         decode(kind, payload, NOW_MS)
     except InvalidRecordError as refused:
         assert refused.reason
+
+
+PREMIUM = {
+    "cohort_id": "c",
+    "line_of_business": "individual",
+    "members": 100,
+    "base_premium": "400.00",
+    "health_improvement_factor": "0.02",
+    "utilisation_factor": 0.01,
+    "regional_cost_index": 1,
+    "rating_factors": {"age": "3"},
+    "changes_last_12_months": ["0.04"],
+    "effective_date": "2027-01-01",
+}
+
+
+@_few
+@given(body=changed(PREMIUM))
+def test_a_broken_premium_request_is_answered_or_refused(body: object) -> None:
+    try:
+        asked = PremiumRequest.model_validate_json(json.dumps(body))
+        answer, _ = _recommended(asked, asked.members or 100, "individual")
+    except (ValidationError, VitaNexusError):
+        return
+    json.dumps(answer.model_dump(mode="json"), allow_nan=False)

@@ -46,6 +46,12 @@ def test_a_column_may_have_had_another_name_or_be_missing(tmp_path: Path) -> Non
         list(rows(path, ("new|newer", "b")))
 
 
+def test_what_a_row_is_about_must_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,b\n1,2\n ,3\n")
+    with pytest.raises(SourceError, match=r"t\.csv line 3: person or id is blank"):
+        list(rows(path, ("person|id", "b"), ("person|id",)))
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
         list(rows(tmp_path, ("b", "c")))
