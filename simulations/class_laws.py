@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from simulations.kernels.severity import ROWS
 from simulations.member_law import MemberLaw, Points, build_member_law, thinned
@@ -36,8 +36,8 @@ class ClassLaws:
 def shock_range(kind: int, cv: float) -> tuple[float, float]:
     """The quantiles of a shock at 1e-9 and 1 - 1e-9; kind 0 is gamma, 1 lognormal."""
     if kind == 0:
-        law = stats.gamma(1.0 / cv**2, scale=cv**2)
-        return float(law.ppf(1e-9)), float(law.isf(1e-9))
+        shape = cv**-2.0
+        return float(special.gammaincinv(shape, 1e-9) / shape), float(special.gammainccinv(shape, 1e-9) / shape)
     sigma = np.sqrt(np.log1p(cv**2))
     reach = -special.ndtri(1e-9) * sigma
     return float(np.exp(-reach - sigma**2 / 2)), float(np.exp(reach - sigma**2 / 2))

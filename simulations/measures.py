@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from simulations.exact import Distribution
 from simulations.tables import CENTS
@@ -56,6 +56,12 @@ class Measures:
     tvar: tuple[Tail, ...]
 
 
+def binomial_quantile(level: float, n: int, p: float) -> int:
+    """The least k with P(Binomial(n, p) <= k) >= level, 0 < level < 1. (scipy.stats has it too, a second to import.)"""
+    k = max(int(np.ceil(special.bdtrik(level, n, p))), 0)
+    return k - 1 if k > 0 and special.bdtr(k - 1, n, p) >= level else k
+
+
 def measure(sample: Floats, levels: tuple[float, ...]) -> Measures:
     """The measures of a sample of equally likely, independent outcomes."""
     n = len(sample)
@@ -68,8 +74,8 @@ def measure(sample: Floats, levels: tuple[float, ...]) -> Measures:
     for level in levels:
         at = max(int(np.ceil(n * level - 1e-9)) - 1, 0)
         value = float(x[at])
-        low = int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, level)) - 1
-        high = int(stats.binom.ppf((1 + CONFIDENCE) / 2, n, level))
+        low = binomial_quantile((1 - CONFIDENCE) / 2, n, level) - 1
+        high = binomial_quantile((1 + CONFIDENCE) / 2, n, level)
         quantiles.append(Quantile(level, value, float(x[max(low, 0)]), float(x[min(high, n - 1)])))
         over = np.maximum(x - value, 0.0)
         spread = float(over.std() / np.sqrt(n) / (1 - level))
@@ -152,7 +158,7 @@ class Check:
 
 def family_limit(members: int) -> float:
     """The limit in standard errors by which one of `members` targets exceeds as rarely as a single one exceeds 3."""
-    return float(stats.norm.isf(stats.norm.sf(3.0) / members))
+    return float(-special.ndtri(special.ndtr(-3.0) / members))
 
 
 def compare(

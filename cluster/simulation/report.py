@@ -3,8 +3,9 @@
 import base64
 import html
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cluster.simulation.job import Outcome
 
 Floats = NDArray[np.float64]
+Made = TypeVar("Made")
 _INK, _SECOND, _GRID = "#1f4e79", "#c55a11", "#d9d9d9"
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
@@ -32,22 +34,34 @@ _STYLE = (
 def write(outcome: "Outcome", folder: Path) -> Path | None:
     """Writes report.html and the plots into the folder; returns the page's path.
 
-    None, and a line in the log, where it cannot be drawn: the result stands without its pictures.
+    What cannot be drawn is left out, with a line in the log, and None returned where that is the page: the result
+    stands without its pictures.
     """
-    try:
-        return _write(outcome, folder)
-    except (ValueError, ArithmeticError, LookupError, OSError) as error:
-        get_logger(part="report").warning("the report cannot be drawn; the result is whole", error=str(error))
-        return None
-
-
-def _write(outcome: "Outcome", folder: Path) -> Path:
-    plots = {name: _png(figure) for name, figure in _figures(outcome).items()}
+    sample, part = _sample(outcome), _part(outcome)
+    levels = outcome.result["groups"][TOTAL][part]["quantiles"]
+    steps = outcome.result["convergence"]
+    figures: dict[str, Callable[[], Figure]] = {
+        "distribution": lambda: _distribution(sample, levels, part),
+        "exceedance": lambda: _exceedance(sample, part),
+        "convergence": lambda: _convergence(steps, part),
+    }
+    drawn = {name: _attempted(name, lambda draw=draw: _png(draw())) for name, draw in figures.items()}
+    plots = {name: png for name, png in drawn.items() if png is not None}
     for name, png in plots.items():
         (folder / f"{name}.png").write_bytes(png)
-    page = folder / "report.html"
-    page.write_text(_page(outcome, plots))
-    return page
+    page = _attempted("report.html", lambda: _page(outcome, plots))
+    if page is None:
+        return None
+    (folder / "report.html").write_text(page)
+    return folder / "report.html"
+
+
+def _attempted(what: str, make: Callable[[], Made]) -> Made | None:
+    try:
+        return make()
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        get_logger(part="report").warning("cannot be drawn; the result is whole", what=what, error=str(error))
+        return None
 
 
 def _sample(outcome: "Outcome") -> Floats:
@@ -55,16 +69,6 @@ def _sample(outcome: "Outcome") -> Floats:
     if isinstance(drawn, ibnr.IbnrResult):
         return drawn.total
     return np.asarray((drawn.paths.gross - drawn.paths.ceded).sum(axis=1) / CENTS, np.float64)
-
-
-def _figures(outcome: "Outcome") -> dict[str, "Figure"]:
-    sample, part = _sample(outcome), _part(outcome)
-    levels = outcome.result["groups"][TOTAL][part]["quantiles"]
-    return {
-        "distribution": _distribution(sample, levels, part),
-        "exceedance": _exceedance(sample, part),
-        "convergence": _convergence(outcome.result["convergence"], part),
-    }
 
 
 def _part(outcome: "Outcome") -> str:

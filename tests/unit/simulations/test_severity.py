@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import stats
 
 from simulations import measures
+from simulations.class_laws import shock_range
 from simulations.errors import SpecError
 from simulations.kernels.severity import fill_cents
+from simulations.measures import binomial_quantile
 from simulations.severity import Empirical, Gamma, Lognormal, Mixture, Pareto, Severity, Weibull
 from simulations.tables import split_tables, table_moments, table_of
 
@@ -108,3 +111,14 @@ def test_measures_are_ordered(sample: np.ndarray) -> None:
         assert quantile.lower <= quantile.value <= quantile.upper
         assert tail.value >= quantile.value
         assert np.mean(sample <= quantile.value) >= quantile.level - 1e-12
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 100_000), st.floats(0.001, 0.999))
+def test_the_binomial_quantile_is_scipys(level: float, n: int, p: float) -> None:
+    assert binomial_quantile(level, n, p) == stats.binom.ppf(level, n, p)
+
+
+@pytest.mark.parametrize("cv", [0.01, 0.05, 0.3, 1.0])
+def test_the_range_of_a_gamma_shock_is_scipys(cv: float) -> None:
+    law = stats.gamma(1.0 / cv**2, scale=cv**2)
+    assert shock_range(0, cv) == pytest.approx((law.ppf(1e-9), law.isf(1e-9)), rel=1e-12)
