@@ -202,8 +202,13 @@ def _score(
 def _read(path: Path, text: tuple[str, ...]) -> "pa.Table":
     import pyarrow as pa
 
-    parts = list(_parts(path, text))
-    return pa.concat_tables(parts)
+    from engine.errors import HccError
+
+    table = pa.concat_tables(list(_parts(path, text)))
+    twice = [name for name, times in Counter(table.column_names).items() if times > 1]
+    if twice:
+        raise HccError(f"{path} has the column {twice[0]} more than once")
+    return table
 
 
 def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:

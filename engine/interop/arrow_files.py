@@ -32,7 +32,7 @@ def without_words_for_nothing(table: pa.Table, codes: Iterable[str]) -> pa.Table
     """The table with null where a text says that there is nothing, but in the columns `codes`, where it may be one."""
     kept = set(codes)
     for place, name in enumerate(table.column_names):
-        column = table[name]
+        column = table.column(place)
         if name not in kept and pa.types.is_string(column.type):
             nothing = pc.is_in(column, value_set=_NOTHING)
             table = table.set_column(place, name, pc.if_else(nothing, pa.scalar(None, pa.string()), column))

@@ -44,9 +44,9 @@ def encode(offsets: NDArray[Any], text: NDArray[np.uint8], codes: Codes, out: ND
     """
     for row in range(len(out)):
         start, stop = offsets[row], offsets[row + 1]
-        while start < stop and text[start] == _SPACE:
+        while start < stop and text[start] <= _SPACE:
             start += 1
-        while start < stop and text[stop - 1] == _SPACE:
+        while start < stop and text[stop - 1] <= _SPACE:
             stop -= 1
         key, length, sound = np.uint64(0), 0, True
         for i in range(start, stop):

@@ -1,6 +1,7 @@
 """Members and diagnoses as columns, checked: what cannot be scored is named, and nothing is defaulted in silence."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,6 +133,8 @@ def _text(value: object, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip().upper()
+    if text.endswith(".0") and text[:-2].isdigit():  # a code that has been through a column of floats
+        text = text[:-2]
     return text.zfill(2) if name == "dual" and text.isdigit() else text
 
 
@@ -227,10 +230,13 @@ def read_members(table: pa.Table, payment_year: int, recodes_64: bool) -> tuple[
     new_enrollee, snp, lti, ltimcaid, nemcaid. Raises HccError for a column that is missing. `recodes_64` is the
     model's rule that 64 years and entitled by age count as 65.
     """
+    twice = [name for name, times in Counter(table.column_names).items() if times > 1]
+    if twice:
+        raise HccError(f"members have the column {twice[0]} more than once")
     reader = _Reader(table)
     ids = reader.column("member_id")
     if ids is None:
-        raise HccError("members have no column member_id")
+        raise HccError(f"members have no column member_id; they have {', '.join(table.column_names)}")
     reader.refuse(np.asarray(pc.is_null(ids)), "member_id", ids, "must be given")
     _refuse_repeated(reader, ids)
     age = _ages(reader, payment_year)

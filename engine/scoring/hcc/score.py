@@ -148,8 +148,8 @@ class HccScorer:
         """Takes diagnoses: columns member_id and icd10, in any order; the same diagnosis twice counts once."""
         table = diagnoses if isinstance(diagnoses, pa.Table) else pa.table(dict(diagnoses))
         for name in ("member_id", "icd10"):
-            if name not in table.column_names:
-                raise HccError(f"diagnoses have no column {name}")
+            if table.column_names.count(name) != 1:
+                raise HccError(f"diagnoses must have one column {name}; they have {', '.join(table.column_names)}")
         for start in range(0, table.num_rows, _CHUNK):
             part = table.slice(start, _CHUNK)
             self._add(part["member_id"].combine_chunks(), part["icd10"].combine_chunks())

@@ -340,6 +340,21 @@ def test_no_medicaid_code_is_none(dual: str | None) -> None:
     assert score(person, {"member_id": ["m"], "icd10": ["E1169"]}).table()["segment"].to_pylist() == ["COMMUNITY_NA"]
 
 
+def test_codes_that_have_been_numbers_or_have_space_around_them() -> None:
+    person = {name: [value] for name, value in GOOD.items()} | {"orec": ["0.0"], "dual": ["2.0"]}
+    found = score(person, {"member_id": ["m", "m"], "icd10": ["\tE1169\r", " e11.9 "]})
+    assert found.table()["segment"].to_pylist() == ["COMMUNITY_FBA"] and found.raw_score[0] > 0.5
+
+
+def test_a_column_given_twice_is_refused() -> None:
+    arrays = [pa.array(["m"]), pa.array([70]), pa.array([71]), pa.array(["F"]), pa.array(["0"])]
+    people = pa.Table.from_arrays(arrays, ["member_id", "age", "age", "sex", "orec"])
+    with pytest.raises(HccError, match="column age more than once"):
+        score(people, {"member_id": ["m"], "icd10": ["E1169"]})
+    with pytest.raises(HccError, match="diagnoses must have one column icd10; they have member_id, code"):
+        score({name: [value] for name, value in GOOD.items()}, {"member_id": ["m"], "code": ["E1169"]})
+
+
 def test_members_given_twice_are_refused() -> None:
     person = {name: [value, value, value] for name, value in GOOD.items()} | {"member_id": ["b", "a", "b"]}
     with pytest.raises(HccError, match=r"member b: member_id is 'b': appears more than once \(and 1 more\)"):
