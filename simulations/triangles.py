@@ -215,11 +215,11 @@ def over_dispersed_poisson(triangle: Triangle) -> OverDispersedPoisson:
     if np.any(pattern < 0):
         raise SpecError(
             "triangle",
-            f"development {int(np.argmin(pattern)) + 1} takes back money: ODP needs no shrinking in total",
+            f"development {int(np.argmin(pattern)) + 1} takes back money in total, which the bootstrap cannot draw",
         )
     if np.any(triangle.latest < 0):
         at = int(np.argmin(triangle.latest))
-        raise SpecError("triangle", f"origin {triangle.origins[at]} has {triangle.latest[at]:g}: ODP needs 0 or more")
+        raise SpecError("triangle", f"origin {triangle.origins[at]} stands below 0, at {triangle.latest[at]:g}")
     fitted = np.outer(fit.ultimate, pattern)
     known = triangle.known
     told = known & (fitted > 0)  # where nothing was ever paid nothing varies, and no parameter is estimated

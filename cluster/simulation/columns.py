@@ -28,7 +28,13 @@ def labels(table: pa.Table, name: str, field: str) -> Labels:
     if encoded.null_count:
         row = int(np.flatnonzero(np.asarray(pc.is_null(encoded)))[0])
         raise SpecError(field, f"column {name!r}, row {row + 1} is empty")
-    return Labels(np.asarray(encoded.indices, np.int32), tuple(str(text) for text in encoded.dictionary.to_pylist()))
+    names = tuple(str(text) for text in encoded.dictionary.to_pylist())
+    codes = np.asarray(encoded.indices, np.int32)
+    blank = [code for code, text in enumerate(names) if not text.strip()]
+    if blank and np.isin(codes, blank).any():
+        row = int(np.flatnonzero(np.isin(codes, blank))[0])
+        raise SpecError(field, f"column {name!r}, row {row + 1} is blank")
+    return Labels(codes, names)
 
 
 def numbers(table: pa.Table, name: str, field: str) -> Floats:

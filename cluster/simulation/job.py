@@ -21,11 +21,12 @@ from pyarrow import parquet
 from cluster.simulation.files import Inputs
 from simulations import ibnr, premium, reserve
 from simulations.batch import Batch, Partial, Paths, cut
-from simulations.errors import CancelledError
+from simulations.errors import CancelledError, SpecError
 from simulations.plans import Plan
 from simulations.pool import TOTAL, join
 from simulations.scenario import IbnrScenario, PremiumScenario, Scenario
 from simulations.tables import CENTS
+from simulations.triangles import chain_ladder
 
 _PACKAGES = ("vitanexus", "numpy", "numba", "scipy", "pyarrow", "ray")
 Progress = Callable[[int, int], None]
@@ -130,7 +131,19 @@ def run(
 
 def _ibnr(scenario: IbnrScenario, inputs: Inputs, runner: reserve.Runner) -> ibnr.IbnrResult:
     triangle, exposure = inputs.triangle(scenario)
-    fit = ibnr.over_dispersed_poisson(triangle)
+    for origin, latest in zip(triangle.origins, triangle.latest, strict=True):
+        if latest == 0:
+            inputs.notes.append(f"nothing is paid in origin {origin} yet: chain ladder reserves nothing for it")
+    try:
+        fit = ibnr.over_dispersed_poisson(triangle)
+    except SpecError as error:
+        reserve = chain_ladder(triangle).reserve
+        told = ", ".join(f"{origin} {amount:,.2f}" for origin, amount in zip(triangle.origins, reserve, strict=True))
+        raise SpecError(
+            error.path,
+            f"{str(error).removeprefix(f'{error.path}: ')}, so there is no distribution; the reserves of chain ladder "
+            f"are {told}, in total {reserve.sum():,.2f}",
+        ) from error
     plan = ibnr.bootstrap_plan(fit, scenario.process, scenario.seed)
     paths = Paths.zeros(scenario.paths, plan.groups)
     for partial in runner(plan, cut(scenario.paths, 1, max(1, -(-scenario.paths // 16)), 1)):

@@ -149,6 +149,29 @@ def test_nothing_is_paid_late(tmp_path: Path) -> None:
     assert np.isfinite(sample).all() and (sample[:, 1] == 0).all() and sample[:, 2].std() > 0
 
 
+def test_where_there_is_no_distribution_chain_ladder_is_told(tmp_path: Path) -> None:
+    payments(tmp_path, "1,1,100 1,2,50 1,3,-20 2,1,110 2,2,60 3,1,120")
+    told = (
+        r"triangle: development 3 takes back money in total, .*no distribution; the reserves of chain ladder are "
+        r"1 0\.00, 2 -22\.67, 3 38\.48, in total 15\.81"
+    )
+    with pytest.raises(SpecError, match=told):
+        run(ibnr(triangle="t.csv", cumulative=False), {}, Inputs(tmp_path), here(1))
+
+
+def test_an_origin_without_payments_is_said_to_have_no_reserve(tmp_path: Path) -> None:
+    payments(tmp_path, "1,1,100 1,2,50 1,3,20 2,1,110 2,2,60 3,1,0")
+    found = run(ibnr(triangle="t.csv", cumulative=False), {}, Inputs(tmp_path), here(1)).result
+    assert found["reserves"]["chain_ladder"][2] == 0
+    assert found["notes"] == ["nothing is paid in origin 3 yet: chain ladder reserves nothing for it"]
+
+
+def test_a_group_must_have_a_name(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("employer,rate\na,1\n ,2\n")
+    with pytest.raises(SpecError, match="column 'employer', row 2 is blank"):
+        Inputs(tmp_path).portfolio(reserve(group_by="employer")).labels("employer", "group_by")
+
+
 def test_a_triangle_that_fits_exactly_has_no_error(tmp_path: Path) -> None:
     found = payments(tmp_path, "2021,1,100 2021,2,50 2021,3,20 2022,1,100 2022,2,50 2023,1,100")
     sample = bootstrap_plan(over_dispersed_poisson(found), "gamma", 1).sample(0, 100)
