@@ -109,9 +109,9 @@ def number(text: str) -> float | str:
 
 
 def whole(text: str) -> int | str:
-    """The integer a cell holds, or the cell as it is."""
+    """The integer a cell holds, 1.0 too, which has been through a column of floats; or the cell as it is."""
     try:
-        return int(text) if "_" not in text else text
+        return int(text.removesuffix(".0")) if "_" not in text else text
     except ValueError:
         return text
 

@@ -44,7 +44,16 @@ _STATES: dict[str, str] = {
     "|West Virginia|Alabama|Kentucky|Mississippi|Tennessee|Arkansas|Louisiana|Oklahoma|Texas",
     "west": "Arizona|Colorado|Idaho|Montana|Nevada|New Mexico|Utah|Wyoming|Alaska|California|Hawaii|Oregon|Washington",
 }
-_REGION_OF: dict[str, str] = {state: region for region, states in _STATES.items() for state in states.split("|")}
+_POSTAL: dict[str, str] = {
+    "northeast": "CT ME MA NH RI VT NJ NY PA PR VI",
+    "midwest": "IL IN MI OH WI IA KS MN MO NE ND SD",
+    "south": "DE DC FL GA MD NC SC VA WV AL KY MS TN AR LA OK TX",
+    "west": "AZ CO ID MT NV NM UT WY AK CA HI OR WA",
+}
+_REGION_OF: dict[str, str] = {
+    state.casefold(): region for region in _STATES for state in (*_STATES[region].split("|"), *_POSTAL[region].split())
+}
+_SEXES = {"f": "female", "m": "male"}
 _PERSON = "person_id|patient_id"
 _DIAGNOSES = tuple(f"diagnosis_code_{i}" for i in range(1, 26))
 _LINE_OF_BUSINESS = "medicare_advantage"
@@ -65,8 +74,13 @@ def read(path: Path) -> Iterator[SourceEvent]:
 
 
 def region_of(state: str) -> str:
-    """Census region of a state's English name; a note in brackets is dropped. Unknown: the name as it is."""
-    return _REGION_OF.get(state.split(" (")[0], state)
+    """Census region of a state's English name or postal code; a note in brackets is dropped. Unknown: as it is."""
+    return _REGION_OF.get(state.split(" (")[0].strip().casefold(), state)
+
+
+def _sex_of(gender: str) -> str:
+    word = gender.strip().lower()
+    return _SEXES.get(word, word)
 
 
 def _time(event: SourceEvent) -> int:
@@ -82,12 +96,14 @@ def _source(data_source: str) -> str:
 def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
     columns = ("enrollment_start_date", "enrollment_end_date", "birth_date", "gender", "state")
     spans: defaultdict[str, list[Span]] = defaultdict(list)
-    for line, (person, start, end, *about, state) in rows(file, (_PERSON, *columns), (_PERSON,)):
+    for line, (person, start, end, birth, gender, state) in rows(file, (_PERSON, *columns), (_PERSON,)):
         first = day(start, "enrollment_start_date", file, line)
         last = day(end, "enrollment_end_date", file, line) if end else OPEN
         if last < first:
             raise SourceError(f"{file.name} line {line}: enrollment_end_date {end} is before its start {start}")
-        spans[person].append(Span(first, OPEN if last.year >= _OPEN_FROM else last, (*about, region_of(state))))
+        spans[person].append(
+            Span(first, OPEN if last.year >= _OPEN_FROM else last, (birth, _sex_of(gender), region_of(state)))
+        )
     every = [span.last for of_person in spans.values() for span in of_person]
     horizon = max(every, default=OPEN)
     first_of_all: list[SourceEvent] = []
@@ -152,7 +168,7 @@ def _lines(file: Path) -> Iterator[SourceEvent]:
                 "time": day_ms(served),
                 "claim_id": claim,
                 "line": whole(line),
-                "claim_type": form,
+                "claim_type": form.strip().lower(),
                 "service_date": served.isoformat(),
                 "diagnoses": diagnoses,
                 "procedure": procedure or None,

@@ -112,4 +112,4 @@ def test_what_is_no_number_stays_text() -> None:
         "inf",
         "1_0",
     ]
-    assert [whole(text) for text in ("7", "-7", "7.0", "", "1_0")] == [7, -7, "7.0", "", "1_0"]
+    assert [whole(text) for text in ("7", "-7", "7.0", "7.5", "", "1_0")] == [7, -7, 7, "7.5", "", "1_0"]

@@ -215,6 +215,15 @@ def test_spans_that_cannot_be_are_refused(tmp_path: Path, row: str, words: str) 
         list(sources.read("tuva", small(tmp_path, f"{row},{PERSON}\n")))
 
 
+def test_words_of_files_become_ours(tmp_path: Path) -> None:
+    rows = "A,2018-01-01,2018-12-31,1950-01-01,F,OH\n"
+    events = list(sources.read("tuva", small(tmp_path, rows, "C1,1.0,Professional,A,2018-03-01,9,5,s,E119")))
+    assert not [event for event in events if fault_of(event)]
+    (person,), (claim,) = of(events, "enrollment.change"), of(events, "claim.submitted")
+    assert (person.fields["sex"], person.fields["region"]) == ("female", "midwest")
+    assert (claim.fields["line"], claim.fields["claim_type"]) == (1, "professional")
+
+
 def test_the_person_is_person_id_since_0_13(tmp_path: Path) -> None:
     rows = f"P1,2018-01-01,2018-12-31,{PERSON}\n"
     path = small(tmp_path, rows, "C1,1,professional,P1,2018-03-01,150.00,80.00,cclf,E119", person="person_id")
@@ -315,9 +324,15 @@ def test_regions_are_those_of_the_census_bureau() -> None:
         "Maine": "northeast",
         "Hawaii": "west",
         "Ohio (eff. 10/2005)": "midwest",
+        "OH": "midwest",
+        "new york": "northeast",
+        "dc": "south",
     }
     assert {state: tuva.region_of(state) for state in expected} == expected
     assert tuva.region_of("Guam") == "Guam"
+    assert set(tuva._POSTAL) == set(tuva._STATES)
+    for region, codes in tuva._POSTAL.items():
+        assert len(codes.split()) == len(tuva._STATES[region].split("|"))
     counts = Counter(tuva.region_of(state) for states in tuva._STATES.values() for state in states.split("|"))
     assert counts == dict(zip(REGIONS, (9 + 2, 12, 17, 13), strict=True))  # 50 states, D.C. and two territories
 
