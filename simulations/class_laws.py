@@ -52,9 +52,8 @@ def shock_nodes(shocks: Shocks, count: int = NODES) -> Floats:
     return np.linspace(low, high, count)
 
 
-def _below(law: MemberLaw, means: Floats, factors: Floats, attachment: int) -> tuple[float, Floats, Floats]:
-    """(P(cost > attachment), cumulants [4] in cents given that it is not, masses)."""
-    masses = law.masses(means, factors)
+def _below(law: MemberLaw, masses: Floats, attachment: int) -> tuple[float, Floats]:
+    """(P(cost > attachment), cumulants [4] in cents given that it is not)."""
     cut = round(attachment / CENTS / law.step)
     below = masses[: cut + 1]
     inside = float(below.sum())
@@ -63,7 +62,7 @@ def _below(law: MemberLaw, means: Floats, factors: Floats, attachment: int) -> t
     mean = float(p @ x)
     centred = x - mean
     second, third, fourth = (float(p @ centred**k) for k in (2, 3, 4))
-    return 1.0 - inside, np.array([mean, second, third, fourth - 3.0 * second**2]), masses
+    return 1.0 - inside, np.array([mean, second, third, fourth - 3.0 * second**2])
 
 
 def build_class_laws(
@@ -85,17 +84,18 @@ def build_class_laws(
     odds = np.empty((len(nodes), len(means)))
     cumulants = np.empty((len(nodes), len(means), 4))
     tables = np.zeros((len(nodes), len(means), ROWS, 2))
-    points: list[list[Points]] = []
-    for i, z in enumerate(nodes):
-        factors = np.where(touched, z, 1.0)
-        points.append([])
-        for c, row in enumerate(means):
-            probability, cumulants[i, c], masses = _below(law, row, factors, attachment)
+    points: list[list[Points]] = [[] for _ in nodes]
+    beyond = np.asarray(law.step * np.arange(cut + 1, law.points), np.float64)
+    for c, row in enumerate(means):
+        steady = law.exponent(np.where(touched, 0.0, row))  # the same at every node
+        for i, z in enumerate(nodes):
+            masses = law.masses(steady + law.exponent(np.where(touched, row * z, 0.0)))
+            probability, cumulants[i, c] = _below(law, masses, attachment)
             probability = max(probability, 1e-15)
             odds[i, c] = np.log(probability) - np.log1p(-probability)
             tail = masses[cut + 1 :]
             if tail.sum() > 0:
-                tables[i, c] = table_of_atoms(np.asarray(law.step * np.arange(cut + 1, len(masses)), np.float64), tail)
+                tables[i, c] = table_of_atoms(beyond, tail)
             points[i].append(thinned(masses, law.step))
     shocked = int(np.flatnonzero(touched)[0]) if touched.any() else -1
     return ClassLaws(nodes, shocked, odds, cumulants, tables, points)

@@ -25,15 +25,19 @@ class MemberLaw:
     transforms: Complexes
     dispersion: Floats  # 0 for Poisson
 
-    def masses(self, means: Floats, factors: Floats) -> Floats:
-        """Masses [points] of a member's annual cost with expected claims means [q] x shock factors [q]."""
-        exponent = np.zeros(self.transforms.shape[1], complex)
-        for q, transform in enumerate(self.transforms):
-            mean = means[q] * factors[q]
-            if mean == 0:
-                continue
-            k = self.dispersion[q]
-            exponent += mean * (transform - 1.0) if k == 0 else -k * np.log1p(-(mean / k) * (transform - 1.0))
+    def exponent(self, means: Floats) -> Complexes:
+        """The logarithm of the transform of a member's annual cost with expected claims `means` [categories].
+
+        Categories add up, so that those of a scenario's moving part may be taken apart from the rest.
+        """
+        total = np.zeros(self.transforms.shape[1], complex)
+        for transform, mean, k in zip(self.transforms, means, self.dispersion, strict=True):
+            if mean > 0:
+                total += mean * (transform - 1.0) if k == 0 else -k * np.log1p(-(mean / k) * (transform - 1.0))
+        return total
+
+    def masses(self, exponent: Complexes) -> Floats:
+        """Masses [points] of the annual cost whose transform has this logarithm."""
         out = np.maximum(np.fft.irfft(np.exp(exponent), self.points), 0.0)
         return np.asarray(out / out.sum())
 

@@ -9,9 +9,10 @@ from hypothesis import settings
 
 pytest_plugins = ("tests.kafka", "tests.service", "tests.stack")
 
-# machines are shared and the first call compiles a kernel: a slow example is no failure
-settings.register_profile("vitanexus", deadline=None)
-settings.register_profile("fuzz", parent=settings.get_profile("vitanexus"), max_examples=1_000)
+# machines are shared and the first call compiles a kernel: a slow example is no failure. The same examples each time,
+# so that a change fails for what it changed; `make fuzz` looks for new ones
+settings.register_profile("vitanexus", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=1_000)
 settings.load_profile("vitanexus")
 
 ROOT = Path(__file__).resolve().parents[1]
