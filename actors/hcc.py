@@ -12,7 +12,7 @@ import ray
 import ray.data
 
 from engine.errors import HccError
-from engine.interop.arrow_files import text_columns
+from engine.learning.arrow_files import text_columns
 from engine.scoring.hcc.members import Members, Refusal
 from engine.scoring.hcc.score import HccScorer
 

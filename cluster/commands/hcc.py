@@ -218,7 +218,7 @@ def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
     from pyarrow import parquet
 
     from engine.errors import HccError
-    from engine.interop.arrow_files import text_columns, without_words_for_nothing
+    from engine.learning.arrow_files import text_columns, without_words_for_nothing
 
     try:
         if path.suffix == ".csv":

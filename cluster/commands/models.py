@@ -107,7 +107,7 @@ def _named(out: Path | None) -> Path:
 
 def _checked(file: Path) -> None:
     from cluster.commands.described import tell_columns
-    from engine.interop.arrow_files import csv_of_texts, parquet_table
+    from engine.learning.arrow_files import csv_of_texts, parquet_table
 
     tell_columns(file.name, (csv_of_texts if file.suffix == ".csv" else parquet_table)(file, ()))
 

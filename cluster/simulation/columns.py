@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.interop.arrow_files import first_no_number
+from engine.learning.arrow_files import first_no_number
 from simulations.errors import SpecError
 from simulations.portfolio import Labels
 

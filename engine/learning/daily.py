@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.errors import SourceError
-from engine.interop.arrow_files import csv_of_texts, floats, texts
+from engine.learning.arrow_files import csv_of_texts, floats, texts
 from engine.scoring.steps_forecast import SERIES, DailySeries
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.errors import SourceError
-from engine.interop.arrow_files import floats, parquet_table
+from engine.learning.arrow_files import floats, parquet_table
 from engine.scoring.features import BASE_FEATURES
 
 _YEARLY = {  # feature: columns whose sum it is, {} for the year's two digits

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.interop.arrow_files import floats, parquet_table
+from engine.learning.arrow_files import floats, parquet_table
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.physiology import MEASURES
 

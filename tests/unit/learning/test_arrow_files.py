@@ -7,7 +7,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from engine.errors import SourceError
-from engine.interop.arrow_files import (
+from engine.learning.arrow_files import (
     csv_of_texts,
     floats,
     parquet_table,
