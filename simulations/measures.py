@@ -59,7 +59,7 @@ class Measures:
 def binomial_quantile(level: float, n: int, p: float) -> int:
     """The least k with P(Binomial(n, p) <= k) >= level, 0 < level < 1. (scipy.stats has it too, a second to import.)"""
     k = max(int(np.ceil(special.bdtrik(level, n, p))), 0)
-    return k - 1 if k > 0 and special.bdtr(k - 1, n, p) >= level else k
+    return k - 1 if k > 0 and special.bdtr(k - 1, n, p) >= level * (1.0 - 1e-12) else k
 
 
 def measure(sample: Floats, levels: tuple[float, ...]) -> Measures:
