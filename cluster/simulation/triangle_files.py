@@ -18,6 +18,7 @@ from simulations.triangles import Triangle, from_lines
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_PERIODS = 600
+_MOST_AGE = 1e9
 
 
 def from_rows(rows: Sequence[Sequence[float]], cumulative: bool) -> Triangle:
@@ -101,8 +102,10 @@ def _developments(values: Floats, name: str, origins: int) -> tuple[Ints, tuple[
 
 
 def _step(values: Floats) -> float:
-    """The largest step of which all the values are multiples, in thousandths; 1 where there are none."""
-    return float(np.gcd.reduce(np.rint(np.abs(values) * 1000).astype(np.int64)) or 1000) / 1000 if len(values) else 1.0
+    """The largest step of which all the values are multiples, in thousandths; 1 where there are none, or no periods."""
+    if not len(values) or np.abs(values).max() > _MOST_AGE:
+        return 1.0
+    return float(np.gcd.reduce(np.rint(np.abs(values) * 1000).astype(np.int64)) or 1000) / 1000
 
 
 def _places(values: Floats, step: float, name: str, field: str) -> tuple[Ints, float, int]:

@@ -112,7 +112,7 @@ class MemberIndex:
         if pa.types.is_integer(ids.type) != pa.types.is_integer(self._type):
             try:
                 ids = pc.cast(ids, self._type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            except pa.ArrowException as error:
                 raise HccError(f"member_id is {self._type} in members and {ids.type} in diagnoses: {error}") from error
         out = np.empty(len(ids), np.int64)
         _find(*_bytes(ids), self._offsets, self._text, self._shift, self._places, out)

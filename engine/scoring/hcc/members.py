@@ -170,7 +170,7 @@ def _first(years: NDArray[np.float64], bad: NDArray[np.bool_]) -> str:
 def _numbers(reader: _Reader, values: pa.Array) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise HccError(f"column age: {error}") from error
     infinite = np.isinf(numbers)
     reader.refuse(infinite, "age", values, "is not a number of years")

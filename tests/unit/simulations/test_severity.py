@@ -113,7 +113,7 @@ def test_measures_are_ordered(sample: np.ndarray) -> None:
         assert np.mean(sample <= quantile.value) >= quantile.level - 1e-12
 
 
-@given(st.sampled_from([0.025, 0.975, 0.5]), st.integers(1, 100_000), st.floats(0.001, 0.999))
+@given(st.sampled_from([0.025, 0.975]), st.integers(1, 100_000), st.floats(0.001, 0.999))
 def test_the_binomial_quantile_is_scipys(level: float, n: int, p: float) -> None:
     assert binomial_quantile(level, n, p) == stats.binom.ppf(level, n, p)
 
