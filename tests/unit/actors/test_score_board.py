@@ -174,7 +174,7 @@ from actors.score_board import ScoreBoard
 from tests.unit.actors.test_score_board import ALL, row
 board = ScoreBoard(Path(sys.argv[1]), "shard-0", ALL, 0)
 score = 0
-board.put("M1", row("M1", 0.0))  # kernels are loaded with the first
+board.put("M1", row("M1", 0.0, reasons=40))  # kernels are loaded with the first
 print("writing", flush=True)
 while True:
     board.beat(time.monotonic() + 60)
