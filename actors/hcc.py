@@ -60,7 +60,8 @@ def collect(
     try:
         _collect(scorer, diagnoses, workers, rows_per_block, progress)
     except (ray.exceptions.RayError, OSError, ValueError) as error:
-        raise HccError(f"{diagnoses} cannot be read: {str(error).strip().splitlines()[-1]}") from error
+        told = (str(error).strip() or repr(error)).splitlines()[-1]
+        raise HccError(f"{diagnoses} cannot be read: {told}") from error
 
 
 def _collect(

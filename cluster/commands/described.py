@@ -22,7 +22,8 @@ _FEW = 12
 def tell_columns(name: str, table: "pa.Table") -> None:
     """Prints each column: its type, how many rows hold something, how many values, and from which to which.
 
-    Of texts only the values of a short list of codes are shown, each there several times: others may name people.
+    Of texts only the values of a short list of codes are shown, each there several times, and of numbers none of a
+    column whose name ends in id: these may name people.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -37,7 +38,7 @@ def tell_columns(name: str, table: "pa.Table") -> None:
             if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type):
                 if 0 < count <= _FEW and count < column.length() - column.null_count:
                     low = ", ".join(sorted(str(value) for value in pc.unique(column).drop_null().to_pylist()))
-            elif count:
+            elif count and not field.name.lower().endswith("id"):
                 ends = pc.min_max(column).as_py()
                 low, high = str(ends["min"]), str(ends["max"])
         except pa.ArrowNotImplementedError:  # lists and the like, which nobody asks for

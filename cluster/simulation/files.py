@@ -1,8 +1,10 @@
 """Reads what a scenario names: the scenario file, portfolios, loss files and triangles."""
 
+import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,10 @@ class Inputs:
                 rows = cursor.fetchall()
         except psycopg.Error as error:
             raise SpecError("portfolio.view", f"{name!r} cannot be read: {str(error).strip()}") from error
-        self.hashes[name] = hashlib.sha256(repr((names, rows)).encode()).hexdigest()
+        digest = hashlib.sha256(repr(names).encode())
+        for row in rows:
+            digest.update(repr(row).encode())
+        self.hashes[name] = digest.hexdigest()
         return pa.table({column: _column([row[i] for row in rows]) for i, column in enumerate(names)})
 
     def losses(self, name: str, column: str) -> Floats:
@@ -147,12 +152,14 @@ def _label_columns(scenario: PoolScenario) -> tuple[str, ...]:
     return tuple(name for name in named if name)
 
 
+_PLAIN = (str, int, float, Decimal, dt.date)
+
+
 def _column(values: list[Any]) -> pa.Array:
-    """A column of a database's rows; of types that Arrow does not know (a uuid, a range, JSON) as text."""
-    try:
+    """A column of a database's rows; of types that are neither texts, numbers nor dates (a uuid, JSON) as text."""
+    if all(value is None or isinstance(value, _PLAIN) for value in values):
         return pa.array(values)
-    except pa.ArrowException:
-        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array([None if value is None else str(value) for value in values])
 
 
 class _Columns(Mapping[str, Column]):

@@ -137,12 +137,12 @@ def _ibnr(scenario: IbnrScenario, inputs: Inputs, runner: reserve.Runner) -> ibn
     try:
         fit = ibnr.over_dispersed_poisson(triangle)
     except SpecError as error:
-        reserve = chain_ladder(triangle).reserve
-        told = ", ".join(f"{origin} {amount:,.2f}" for origin, amount in zip(triangle.origins, reserve, strict=True))
+        reserves = chain_ladder(triangle).reserve
+        told = ", ".join(f"{origin} {amount:,.2f}" for origin, amount in zip(triangle.origins, reserves, strict=True))
         raise SpecError(
             error.path,
             f"{str(error).removeprefix(f'{error.path}: ')}, so there is no distribution; the reserves of chain ladder "
-            f"are {told}, in total {reserve.sum():,.2f}",
+            f"are {told}, in total {reserves.sum():,.2f}",
         ) from error
     plan = ibnr.bootstrap_plan(fit, scenario.process, scenario.seed)
     paths = Paths.zeros(scenario.paths, plan.groups)

@@ -8,6 +8,7 @@ memory, `date` in storage and "YYYY-MM-DD" in JSON; money is an integer number o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from engine.domain.codes import Spelling
 
@@ -23,7 +24,8 @@ class Column:
     `dtype` is a numpy dtype string ("i8", "f8", "?", "M8[us]", "M8[D]") or "O" for text, bytes, lists and JSON.
     `low` and `high` are the inclusive bounds of a possible value, `choices` the closed list of a code.
     `default` is an SQL expression; such a column is left to the database when a writer does not give it.
-    `spelling` gives a code its one spelling (engine.domain.codes): decoding puts it on, each text of a list alike.
+    `spelling` gives a code its one spelling (engine.domain.codes): `spelled` puts it on where an event is decoded or
+    read back from storage, which may be older than the spelling.
     """
 
     name: str
@@ -37,6 +39,14 @@ class Column:
     choices: tuple[str, ...] = ()
     default: str = ""
     spelling: Spelling | None = None
+
+    def spelled(self, value: Any) -> Any:
+        """The value, a text, a list of texts or None, in the code's one spelling; a blank code is none."""
+        if self.spelling is None or value is None:
+            return value
+        if isinstance(value, list):
+            return [code for code in map(self.spelling, value) if code]
+        return self.spelling(value) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,26 +140,16 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
     if b"\\u0000" in payload:
         raise InvalidRecordError("malformed_text", "", "a text holds the character U+0000, which cannot be stored")
     for column in decoder.spelled:
-        _spell(column, event)
+        given = getattr(event, column.name)
+        setattr(event, column.name, column.spelled(given))
+        if given is not None and not column.nullable and getattr(event, column.name) is None:
+            raise _refuse("missing_field", column, given, "must not be blank")
     for column in decoder.checked:
         _check_column(column, getattr(event, column.name))
     _check_time(kind, event, decoder.past_dates, taken_ms)
     if decoder.whole is not None:
         decoder.whole(event)
     return event
-
-
-def _spell(column: Column, event: Any) -> None:
-    """Gives codes their one spelling; a blank one is none."""
-    value, spelling = getattr(event, column.name), column.spelling
-    assert spelling is not None
-    if isinstance(value, list):
-        setattr(event, column.name, [code for code in map(spelling, value) if code])
-    elif value is not None:
-        code = spelling(value)
-        if not code and not column.nullable:
-            raise _refuse("missing_field", column, value, "must not be blank")
-        setattr(event, column.name, code or None)
 
 
 def _check_time(kind: EventKind, event: Any, past_dates: tuple[Column, ...], taken_ms: int) -> None:

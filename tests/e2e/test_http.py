@@ -100,6 +100,8 @@ def test_history_pages_backwards(fed: RunningStack) -> None:
     following = fed.http.get(path, params={"cursor": first["next_cursor"], "limit": 1000}).json()
     found = [score["as_of"] for score in first["scores"] + following["scores"]]
     assert found == [score["as_of"] for score in whole["scores"]]
+    twice = fed.http.get(path, params={"cursor": first["next_cursor"], "before": first["next_cursor"]})
+    assert twice.status_code == 400 and "give cursor alone" in twice.json()["detail"]
 
 
 def test_a_read_of_the_live_score_is_audited_and_tagged(fed: RunningStack) -> None:

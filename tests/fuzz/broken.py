@@ -1,9 +1,12 @@
 """Files as users have them: a good one with cells, rows, columns or bytes changed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import strategies as st
 
+GOOD = Path(__file__).parent / "good"
+"""Small files of every kind that are taken as they are."""
 ODD = (
     *("", " ", "NA", "null", "nan", "inf", "-inf", "1e400", "1e6", "1e-400", "-1", "0", "99999999999999999999"),
     *("1,234.50", "1_000", "0x10", "0010", "true", "=1+1", "é", "\x00", '"', "'", "١٢", "x" * 100),

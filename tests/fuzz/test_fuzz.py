@@ -28,7 +28,7 @@ from engine.scoring.hcc.score import HccScorer
 from engine.streams.codec import decode
 from serve_apps.premium import PremiumRequest, _recommended
 from simulations.reserve import here
-from tests.fuzz.broken import broken, changed
+from tests.fuzz.broken import GOOD, broken, changed
 
 _few = settings(
     max_examples=max(15, settings().max_examples // 10),
@@ -37,7 +37,6 @@ _few = settings(
     print_blob=True,
 )
 NOW_MS = 1_767_225_600_000
-GOOD = Path(__file__).parent / "good"
 
 
 def good(kind: str, suffix: str = ".csv") -> dict[str, str]:

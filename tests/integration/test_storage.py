@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from engine.domain.batch import PartitionCommit, RealLists, Rows, TextColumn, TextLists, TopicCount, TopicIdentity
-from engine.domain.events import READING
+from engine.domain.events import CLAIM, READING
 from engine.domain.records import Column, Record, reals, text, texts, whole
 from engine.domain.tables import TABLE, TABLES
 from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows
+from engine.storage.history import stored_events
 from engine.storage.migrate import core_url, migrate
 from engine.storage.placement import Placement
 from engine.storage.queries import Queries
@@ -315,6 +316,19 @@ def test_known_events_tells_partition_and_offset(store: ShardStore, database: st
         row = {name: [given.get(name)] for name in names} | {"time": [INSTANT], "partition": [5], "kafka_offset": [17]}
         copy_rows(cursor, TABLE["lab_results"], [row])
     assert store.known_events("lab_results", [("lab", "e"), ("lab", "f")]) == {("lab", "e"): (5, 17)}
+
+
+def test_events_stored_in_an_older_spelling_are_read_in_todays(database: str) -> None:
+    """A state built from them must be that of a shard that has just decoded them."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO claims (event_id, source, member_id, time, claim_id, line, claim_type, service_date, "
+            "diagnoses, bill_type, revenue_center, paid_cents, partition, kafka_offset) VALUES ('e', 's', 'm', "
+            "'2018-08-01', 'c', 1, 'institutional', '2018-08-01', ARRAY['e11.9', 'I252'], '0131', '450', 100, 3, 7)"
+        )
+    ((claim,),) = stored_events(database, CLAIM, 3)
+    assert claim.diagnoses == ["E119", "I252"]
+    assert (claim.bill_type, claim.revenue_center, claim.procedure) == ("131", "0450", None)
 
 
 def test_queries_name_the_database_that_is_away() -> None:

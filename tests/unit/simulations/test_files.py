@@ -1,5 +1,6 @@
 """What a scenario names is read as it is, and refused with field and row where it cannot be."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from cluster.simulation.files import Inputs, read_scenario
+from cluster.simulation.files import Inputs, _column, read_scenario
 from cluster.simulation.job import Checkpointed, run
 from simulations.errors import SpecError
 from simulations.ibnr import bootstrap_plan
@@ -116,6 +117,15 @@ def test_columns_that_nobody_asks_for_may_hold_anything(tmp_path: Path) -> None:
     for name, told in (("why", "row 1 is empty"), ("tags", "holds no names"), ("some", "row 2 is empty")):
         with pytest.raises(SpecError, match=told):
             portfolio.labels(name, "group_by")
+
+
+def test_a_views_odd_types_are_text(tmp_path: Path) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    table = pa.table({"employer": _column([one, other]), "plan": _column([{"a": 1}, None]), "rate": _column([1, 2.5])})
+    parquet.write_table(table, tmp_path / "m.parquet")
+    portfolio = Inputs(tmp_path).portfolio(reserve(portfolio="m.parquet"))
+    assert portfolio.labels("employer", "group_by").names == (str(one), str(other))
+    np.testing.assert_array_equal(portfolio.number("rate", ""), [1, 2.5])
 
 
 def payments(folder: Path, rows: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from cluster.simulation import job, report
 from cluster.simulation.files import Inputs, read_scenario
 from simulations.reserve import here
-from tests.fuzz.test_fuzz import GOOD
+from tests.fuzz.broken import GOOD
 
 
 def outcome(folder: Path, **changes: Any) -> job.Outcome:

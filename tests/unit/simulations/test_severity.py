@@ -10,8 +10,9 @@ from scipy import stats
 from simulations import measures
 from simulations.class_laws import shock_range
 from simulations.errors import SpecError
+from simulations.exact import compound_poisson
 from simulations.kernels.severity import fill_cents
-from simulations.measures import binomial_quantile
+from simulations.measures import binomial_quantile, compare
 from simulations.severity import Empirical, Gamma, Lognormal, Mixture, Pareto, Severity, Weibull
 from simulations.tables import split_tables, table_moments, table_of
 
@@ -122,3 +123,11 @@ def test_the_binomial_quantile_is_scipys(level: float, n: int, p: float) -> None
 def test_the_range_of_a_gamma_shock_is_scipys(cv: float) -> None:
     law = stats.gamma(1.0 / cv**2, scale=cv**2)
     assert shock_range(0, cv) == pytest.approx((law.ppf(1e-9), law.isf(1e-9)), rel=1e-12)
+
+
+@pytest.mark.parametrize(("paths", "compared"), [(900, []), (1000, ["VaR"]), (2000, ["VaR", "TVaR"])])
+def test_a_level_is_compared_where_enough_lies_beyond_it(paths: int, compared: list[str]) -> None:
+    law = compound_poisson(Gamma(2.0, 500.0), 300.0)
+    sample = np.random.default_rng(1).normal(law.mean, law.sd, paths)
+    checks = compare("pool", sample, measures.measure(sample, (0.95,)), law)
+    assert [check.measure for check in checks] == ["mean", *compared]
