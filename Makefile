@@ -11,6 +11,9 @@ define stage
     echo "stage $(1): $$(($$(date +%s) - begun)) s"; exit $$code
 endef
 
+# fresh examples at each call
+FUZZED = --hypothesis-profile fuzz --hypothesis-seed $$(date +%s)
+
 .PHONY: demo test test-unit test-integration test-e2e test-all flaky fuzz simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
@@ -34,9 +37,11 @@ flaky: $(VENV)/.installed-dev ## N rounds of the integration and e2e tests in ra
 	$(BIN)/python -m tests.flaky --rounds $(or $(N),10)
 
 fuzz: $(VENV)/.installed-dev ## files, scenarios, requests and payloads broken at random for MINUTES (10); stops at the first fault
-	end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do $(BIN)/pytest -x -q \
-	    -n auto --hypothesis-profile fuzz --hypothesis-seed $$(date +%s) tests/fuzz tests/unit/streams/test_codec.py \
-	    tests/unit/streams/test_readings.py tests/unit/serve_apps/test_hot.py || exit 1; done
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,ops,dev,fuzz]'
+	end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do \
+	    $(BIN)/pytest -x -q $(FUZZED) -n auto tests/fuzz tests/unit/streams/test_codec.py \
+	        tests/unit/streams/test_readings.py tests/unit/serve_apps/test_hot.py \
+	    && $(BIN)/pytest -x -q $(FUZZED) tests/e2e/test_odd_requests.py && $(BIN)/python -m tests.fuzz.guided || exit 1; done
 
 simulate: $(VENV)/.installed-dev ## a thousand seeded schedules of crashes, freezes, lost connections and moves
 	$(BIN)/python -m tests.simulator --seeds 1000

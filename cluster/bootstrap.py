@@ -42,21 +42,26 @@ def stack(
     return Stack(directory, settings, deploy, undeploy, say, (_DEPLOYMENT, *wanted), jobs)
 
 
-def connect(directory: Path, *needed: str) -> Endpoints:
-    """Where the parts are: as the settings say, else as the stack running in `directory` says.
-
-    `needed` names the endpoints without which it raises StackError: PostgreSQL and Kafka where none is named.
-    """
+def where(directory: Path) -> Endpoints:
+    """Where the parts are: as the settings say, else as the stack running in `directory` says; "" for what is not."""
     settings = load_settings()
     state = StateDir(directory).read()
     running = state.endpoints if state is not None and state.endpoints is not None else Endpoints("", "")
-    endpoints = Endpoints(
+    return Endpoints(
         settings.postgres.url.get_secret_value() or running.postgres,
         settings.kafka.bootstrap or running.kafka,
         settings.ray.address or running.ray,
         running.http,
         settings.ray.jobs_url or running.jobs,
     )
+
+
+def connect(directory: Path, *needed: str) -> Endpoints:
+    """Where the parts are, as `where` says.
+
+    `needed` names the endpoints without which it raises StackError: PostgreSQL and Kafka where none is named.
+    """
+    endpoints = where(directory)
     missing = [_VARIABLES[name] for name in needed or ("postgres", "kafka") if not getattr(endpoints, name)]
     if missing:
         raise StackError(

@@ -4,8 +4,10 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from engine.domain.events import SourceEvent
 
+Check = Annotated[bool, typer.Option("--check", help="only read the files; say what they hold")]
 _console = Console(highlight=False)
 _FEW = 12
 """A column of texts with at most so many values is one of codes, and they are shown."""
@@ -45,6 +48,23 @@ def tell_columns(name: str, table: "pa.Table") -> None:
             values, low, high = "", "", ""
         shown.add_row(field.name, str(field.type), filled, values, low, high)
     _console.print(shown)
+
+
+def tell_files(*files: Path) -> None:
+    """Prints the columns of each file, CSV by its name or Parquet."""
+    from engine.learning.arrow_files import csv_of_texts, parquet_table
+
+    for file in files:
+        tell_columns(file.name, (csv_of_texts if file.suffix == ".csv" else parquet_table)(file, ()))
+
+
+def tell_meps(folder: Path, year: int) -> None:
+    """Prints the columns of the survey's files of a year and the next, and how many persons are in both."""
+    from engine.learning.meps import link, read_meps
+
+    linked = len(link(read_meps(folder, year), read_meps(folder, year + 1))[0])
+    tell_files(*(folder / f"meps_{each}.parquet" for each in (year, year + 1)))
+    _console.print(f"{linked:,} persons are in both years, by dupersid and panel")
 
 
 def tell_events(events: "Iterable[SourceEvent]") -> None:

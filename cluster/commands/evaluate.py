@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.commands.described import Check, tell_meps
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,12 +22,16 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="folder that holds meps_YEAR.parquet and that of the year after")],
     year: Annotated[int, typer.Option(help="year of the features; costs are of the year after")] = _FITTED_ON,
     out: Annotated[Path, typer.Option(help="folder for evaluation.json and the plots")] = Path("evaluation"),
+    check: Check = False,
 ) -> None:
     """Evaluate predicted costs: R2, MAE, calibration; predictive ratio and coverage by tenth, age-sex, condition, race.
 
     Of 2012, on which the model was fitted, persons are judged by trees that have not seen them.
     Example: vitanexus evaluate --data data/meps --out evaluation
     """
+    if check:
+        tell_meps(data, year)
+        return
     from engine.learning.evaluation import figures, judge_meps
     from engine.learning.registry import load_base_risk
 

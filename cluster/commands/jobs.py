@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cluster.commands.ray_session import ray_session
-from cluster.commands.simulate import runner, show
+from cluster.commands.simulate import runner, show, tell_scenario
 from cluster.commands.stack import DEFAULT, Directory
 from cluster.stack import ray_environment
 from engine.errors import JobError
@@ -55,16 +55,21 @@ def submit(
         Path | None, typer.Option(help="folder the cluster can write: report and checkpoint; results are stored anyhow")
     ] = None,
     directory: Directory = DEFAULT,
+    check: Annotated[bool, typer.Option("--check", help="only validate; say method, cost and memory")] = False,
 ) -> None:
     """Submit a scenario; prints the run's id.
 
     Example: vitanexus jobs submit configs/scenarios/reserve.yaml --paths 100000
     """
-    from cluster.simulation.files import read_scenario
+    from cluster.bootstrap import where
+    from cluster.simulation.files import Inputs, read_scenario
     from simulations.scenario import named_files
 
     changes = {name: value for name, value in (("paths", paths), ("seed", seed)) if value is not None}
     spec, document = read_scenario(scenario, changes)
+    if check:
+        tell_scenario(spec, Inputs(scenario.parent, where(directory).postgres))
+        return
     with _connected(directory) as held, tempfile.TemporaryDirectory() as staging:
         names = [name for _, name in named_files(spec)]
         for name in names:

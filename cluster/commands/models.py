@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cluster.commands.described import Check, tell_files, tell_meps
 from cluster.stack import ray_environment
 
-Check = Annotated[bool, typer.Option("--check", help="only read the file; say what it holds")]
 predict = typer.Typer(help="Predict with the fitted models.", no_args_is_help=True)
+_FITTED_ON = 2012
+"""Year of the survey's features on which the package's models are fitted."""
 train = typer.Typer(help="Fit the models.", no_args_is_help=True)
 
 
@@ -35,7 +37,7 @@ def predict_cost(
         from engine.learning.meps import read_meps
 
         read_meps(directory, year)
-        _checked(directory / f"meps_{year}.parquet")
+        tell_files(directory / f"meps_{year}.parquet")
         return
     model, out = load_base_risk(), _named(out)
     persons = predict_meps_cost(model, directory, year, out)
@@ -64,7 +66,7 @@ def predict_health(
         from engine.learning.nhanes import read_nhanes
 
         read_nhanes(file)
-        _checked(file)
+        tell_files(file)
         return
     model, out = load_physiology(), _named(out)
     scored, refused = predict_nhanes_health(model, file, out)
@@ -92,7 +94,7 @@ def predict_behavior(
         from engine.learning.daily import read_lifesnaps
 
         read_lifesnaps(file)
-        _checked(file)
+        tell_files(file)
         return
     model, out = load_behavior(), _named(out)
     found, unknown = predict_steps(model, file, out)
@@ -105,13 +107,6 @@ def _named(out: Path | None) -> Path:
     return out
 
 
-def _checked(file: Path) -> None:
-    from cluster.commands.described import tell_columns
-    from engine.learning.arrow_files import csv_of_texts, parquet_table
-
-    tell_columns(file.name, (csv_of_texts if file.suffix == ".csv" else parquet_table)(file, ()))
-
-
 @train.command("base-risk")
 def train_base_risk(
     data: Annotated[Path, typer.Option(help="folder that holds meps_2012.parquet and meps_2013.parquet")],
@@ -120,11 +115,15 @@ def train_base_risk(
     tune: Annotated[int, typer.Option(min=0, help="settings of the trees to try first, by cross-validation")] = 0,
     address: Annotated[str, typer.Option(help="Ray cluster; on this machine where left out")] = "",
     storage: Annotated[Path | None, typer.Option(help="folder for Ray's files; all nodes must see it")] = None,
+    check: Check = False,
 ) -> None:
     """Fit the base-risk model on MEPS through Ray Data and Ray Train, and print its figures on held-out persons.
 
     Example: vitanexus train base-risk --data data/meps --out models --version 4 --tune 40
     """
+    if check:
+        tell_meps(data, _FITTED_ON)
+        return
     if address and storage is None:
         raise typer.BadParameter("a cluster's nodes need a folder that all of them see", param_hint="--storage")
     from cluster.scoring_commands import progress_bar
@@ -148,8 +147,15 @@ def train_physiology(
     file: Annotated[Path, typer.Option(help="nhanes3_labs_mortality.parquet")],
     out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
     version: Annotated[str, typer.Option(help="version of the new model")] = "1",
+    check: Check = False,
 ) -> None:
     """Fit the physiology model on NHANES III through Ray Train, and print its out-of-fold figures."""
+    if check:
+        from engine.learning.nhanes import read_nhanes
+
+        read_nhanes(file)
+        tell_files(file)
+        return
     _train("train_physiology", file, out, version)
 
 
@@ -160,8 +166,18 @@ def train_ensemble(
     walkers: Annotated[Path, typer.Option(help="nhanes_steps_mortality.parquet")],
     out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
     version: Annotated[str, typer.Option(help="version of the new weights")] = "1",
+    check: Check = False,
 ) -> None:
     """Fit how physiology and steps move the predicted cost beside base risk, and print what each adds."""
+    if check:
+        from engine.learning.meps import read_meps
+        from engine.learning.nhanes import read_nhanes, read_steps
+
+        read_meps(meps, _FITTED_ON)
+        read_nhanes(adults)
+        read_steps(walkers)
+        tell_files(meps / f"meps_{_FITTED_ON}.parquet", adults, walkers)
+        return
     from rich import print_json
 
     from actors.training import train_ensemble as fit
@@ -179,8 +195,16 @@ def train_behavior(
     fitabase: Annotated[Path, typer.Option(help="folder of Fitabase, whose persons are trained on only")],
     out: Annotated[Path | None, typer.Option(help="registry to write to; the package's own where left out")] = None,
     version: Annotated[str, typer.Option(help="version of the new model")] = "1",
+    check: Check = False,
 ) -> None:
     """Train the steps forecast with Keras, and print its figures on unseen persons. Needs the extra `train`."""
+    if check:
+        from engine.learning.daily import FITABASE_FILES, read_fitabase, read_lifesnaps
+
+        read_lifesnaps(lifesnaps)
+        read_fitabase(fitabase)
+        tell_files(lifesnaps, *(fitabase / name for name in FITABASE_FILES))
+        return
     from rich import print_json
 
     from engine.learning.registry import MODELS

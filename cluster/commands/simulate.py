@@ -13,6 +13,7 @@ from cluster.commands.ray_session import ray_session
 from cluster.commands.stack import DEFAULT
 
 if TYPE_CHECKING:
+    from cluster.simulation.files import Inputs
     from cluster.simulation.job import Outcome
     from simulations.reserve import Runner
     from simulations.scenario import Scenario
@@ -43,7 +44,7 @@ def simulate(
     spec, document = read_scenario(scenario, changes)
     inputs = Inputs(scenario.parent, os.environ.get("VITANEXUS_POSTGRES_URL", ""))
     if check:
-        _check(spec, inputs)
+        tell_scenario(spec, inputs)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ray_session(workers, address) as held, Progress(*columns, console=Console(stderr=True)) as progress:
@@ -71,7 +72,8 @@ def simulate(
         raise typer.Exit(2)
 
 
-def _check(spec: "Scenario", inputs: Any) -> None:
+def tell_scenario(spec: "Scenario", inputs: "Inputs") -> None:
+    """Prints what the scenario's files hold, and how, how long and in how much memory it would be simulated."""
     from simulations.choose import choose
     from simulations.pool import join
     from simulations.scenario import IbnrScenario, PremiumScenario
@@ -93,7 +95,7 @@ def _check(spec: "Scenario", inputs: Any) -> None:
         typer.echo(f"  {option.method:<10} {state}, {option.memory / 1e6:,.0f} MB")
 
 
-def _told(inputs: Any) -> None:
+def _told(inputs: "Inputs") -> None:
     from cluster.commands.described import tell_columns
 
     for name, table in inputs.tables.items():

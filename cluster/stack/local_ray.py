@@ -1,12 +1,14 @@
 """Ray on this machine: started by the supervisor, bound to loopback, with a token of its own."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 import ray
+from ray._private import parameter
 
 from actors.names import NAMESPACE
 from cluster.stack.process import Recorded, free_port
@@ -37,18 +39,19 @@ def start(settings: RaySettings, dashboard: bool, spared: Collection[int]) -> Ru
         if settings.address:
             ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
             return RunningRay(settings.address, settings.jobs_url, [])
-        context = ray.init(
-            address="local",  # never another cluster that runs on this machine
-            num_cpus=settings.num_cpus,
-            object_store_memory=settings.object_store_mb * 1024 * 1024,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            dashboard_port=free_port() if dashboard else None,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _node_ip_address="127.0.0.1",
-        )
+        with _agent_port_of_its_own():
+            context = ray.init(
+                address="local",  # never another cluster that runs on this machine
+                num_cpus=settings.num_cpus,
+                object_store_memory=settings.object_store_mb * 1024 * 1024,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                dashboard_port=free_port() if dashboard else None,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _node_ip_address="127.0.0.1",
+            )
     except (RuntimeError, ConnectionError, ValueError) as error:
         raise StackError(f"Ray did not start: {error}") from error
     log = Path(context["session_dir"]) / "logs"
@@ -56,6 +59,20 @@ def start(settings: RaySettings, dashboard: bool, spared: Collection[int]) -> Ru
     jobs = settings.jobs_url or (f"http://{context.dashboard_url}" if dashboard else "")
     watched = [Recorded.of(child.name(), child.pid, log) for child in daemons]
     return RunningRay(str(context["gcs_address"]), jobs, watched)
+
+
+@contextlib.contextmanager
+def _agent_port_of_its_own() -> Iterator[None]:
+    """Has the dashboard's agent take any free port: `ray start` can be told so, `ray.init` cannot.
+
+    Otherwise each Ray of a machine wants 52365, and all but the first take no jobs ("No available agent").
+    """
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=0)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual  # type: ignore[misc]
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -23,6 +23,9 @@ _LIFESNAPS = {
 }
 
 
+FITABASE_FILES = ("dailyActivity_merged.csv", "sleepDay_merged.csv")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DailyTable:
     """Persons' days by person and day: ids [persons], and the series with a row a day of the file."""
@@ -47,10 +50,9 @@ def read_fitabase(folder: Path) -> DailyTable:
 
     Raises SourceError as `read_lifesnaps` does. A night that is there twice counts once.
     """
-    activity = folder / "dailyActivity_merged.csv"
+    activity, nights = (folder / name for name in FITABASE_FILES)
     table = csv_of_texts(activity, ("Id", "ActivityDate", "TotalSteps", "VeryActiveMinutes", "FairlyActiveMinutes"))
     ids, days = texts(table, "Id", activity), _days(table, "ActivityDate", "%m/%d/%Y", activity)
-    nights = folder / "sleepDay_merged.csv"
     slept = csv_of_texts(nights, ("Id", "SleepDay", "TotalMinutesAsleep"))
     night_days = _days(slept, "SleepDay", "%m/%d/%Y %I:%M:%S %p", nights)
     minutes = dict(zip(zip(texts(slept, "Id", nights), night_days.tolist(), strict=True),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.errors import SourceError
-from engine.learning.arrow_files import floats, parquet_table
+from engine.learning.arrow_files import floats, parquet_table, texts
 from engine.scoring.features import BASE_FEATURES
 
 _YEARLY = {  # feature: columns whose sum it is, {} for the year's two digits
@@ -69,8 +69,8 @@ class MepsYear:
     """
 
     year: int
-    dupersid: pa.ChunkedArray
-    panel: pa.ChunkedArray
+    dupersid: pa.StringArray
+    panel: pa.Int64Array
     features: NDArray[np.float32]
     cost: NDArray[np.float64]
     weight: NDArray[np.float64]
@@ -79,7 +79,7 @@ class MepsYear:
     @property
     def keys(self) -> list[tuple[str, int]]:
         """(dupersid, panel) of each person: neither alone names a person over the years."""
-        return list(zip(self.dupersid.to_pylist(), map(int, self.panel.to_pylist()), strict=True))
+        return list(zip(self.dupersid.to_pylist(), self.panel.to_pylist(), strict=True))
 
 
 def read_meps(directory: Path, year: int) -> MepsYear:
@@ -105,13 +105,21 @@ def read_meps(directory: Path, year: int) -> MepsYear:
         columns[code] = np.fmax.reduce([_yes(table, name, path) for name in names])
     return MepsYear(
         year,
-        table["dupersid"],
-        table["panel"],
+        pa.array(texts(table, "dupersid", path)),
+        _panels(table, path),
         np.stack([columns[feature.code] for feature in BASE_FEATURES], axis=1).astype(np.float32),
         _valid(table, f"totexp{suffix}", path),
         _valid(table, f"perwt{suffix}f", path),
         _valid(table, "racethx", path),
     )
+
+
+def _panels(table: pa.Table, path: Path) -> pa.Int64Array:
+    values = floats(table, "panel", path)
+    bad = np.flatnonzero(np.isnan(values) | (values != np.floor(values)))
+    if bad.size:
+        raise SourceError(f"{path}: column 'panel', row {bad[0] + 1}: {table['panel'][bad[0]].as_py()!r} is no panel")
+    return pa.array(values.astype(np.int64))
 
 
 def _valid(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:

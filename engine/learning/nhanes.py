@@ -86,11 +86,7 @@ def read_steps(path: Path) -> StepsSample:
     for code, name in STEPS_CONDITIONS.items():
         features[:, FEATURE_INDEX[code]] = floats(table, name, path)
     rows = (
-        table["valid_accel"].fill_null(False).to_numpy()
-        & (age >= 18)
-        & ~np.isnan(months)
-        & ~np.isnan(dead)
-        & ~np.isnan(steps)
+        (floats(table, "valid_accel", path) == 1) & (age >= 18) & ~np.isnan(months) & ~np.isnan(dead) & ~np.isnan(steps)
     )
     return StepsSample(features[rows], steps[rows], np.maximum(months[rows], _HALF_A_MONTH), dead[rows] == 1)
 

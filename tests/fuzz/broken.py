@@ -1,8 +1,11 @@
 """Files as users have them: a good one with cells, rows, columns or bytes changed."""
 
+import datetime as dt
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 from hypothesis import strategies as st
 
 GOOD = Path(__file__).parent / "good"
@@ -88,3 +91,24 @@ _VALUES = st.one_of(
     st.lists(st.sampled_from(_NUMBERS), max_size=3),
     st.dictionaries(st.text(max_size=4), st.sampled_from(_NUMBERS), max_size=2),
 )
+
+
+_COLUMNS: Sequence[Sequence[object]] = (
+    *((1, 2), (0.5, None), (None, None), (float("nan"), float("inf")), (2**63 - 1, -1), (True, False)),
+    *(("Male", "7"), ("", " "), (b"\xff", b"1"), ([1], []), ({"a": 1}, None), (Decimal("1.5"), None)),
+    *((dt.date(2012, 1, 1), None), (dt.datetime(2012, 1, 1), None), (dt.timedelta(1), None)),
+)
+"""Two cells of every type that a Parquet file may hold."""
+
+
+@st.composite
+def typed(draw: st.DrawFn, names: Sequence[str]) -> pa.Table:
+    """A table of two rows with the columns `names`: most are numbers, some are of other types, some are not there."""
+    columns = {name: pa.array([1, 2]) for name in names}
+    for name in draw(st.lists(st.sampled_from(list(names)), max_size=3)):
+        columns[name] = pa.array(draw(st.sampled_from(_COLUMNS)))
+        if columns[name].type == pa.string() and draw(st.booleans()):
+            columns[name] = columns[name].dictionary_encode()
+    for name in draw(st.lists(st.sampled_from(list(names)), max_size=1)):
+        del columns[name]
+    return pa.table(columns)

@@ -6,7 +6,7 @@ A sample runs with the unit tests; `make fuzz` goes on for ten minutes with fres
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from pydantic import ValidationError
 
 from cluster.commands import hcc
@@ -24,11 +25,14 @@ from engine.domain.events import EVENT_KINDS, SourceEvent
 from engine.errors import InvalidRecordError, VitaNexusError
 from engine.interop import sources
 from engine.learning.daily import read_lifesnaps
+from engine.learning.meps import link, read_meps
+from engine.learning.nhanes import STEPS_CONDITIONS, read_nhanes, read_steps
 from engine.scoring.hcc.score import HccScorer
+from engine.scoring.physiology import MEASURES
 from engine.streams.codec import decode
 from serve_apps.premium import PremiumRequest, _recommended
 from simulations.reserve import here
-from tests.fuzz.broken import GOOD, broken, changed
+from tests.fuzz.broken import GOOD, broken, changed, typed
 
 _few = settings(
     max_examples=max(15, settings().max_examples // 10),
@@ -101,6 +105,38 @@ def test_a_broken_daily_table_is_read_or_refused(folder: Path, data: st.DataObje
     write(folder, {"daily.csv": data.draw(broken(FOLDERS["lifesnaps"]["daily.csv"]))})
     try:
         assert np.isfinite(read_lifesnaps(folder / "daily.csv").series.days).all()
+    except VitaNexusError as refused:
+        assert str(refused)
+
+
+SURVEYS: Mapping[str, tuple[str, Callable[[Path], Any], Sequence[str]]] = {
+    "meps": (
+        "meps_2012.parquet",
+        lambda folder: link(read_meps(folder, 2012), read_meps(folder, 2012)),
+        ("dupersid", "panel", "sex", "age12x", "totexp12", "rthlth53", "diabdx", "perwt12f", "racethx"),
+    ),
+    "nhanes": (
+        "n.parquet",
+        lambda folder: read_nhanes(folder / "n.parquet"),
+        ("sampleID", "age", "gender", "permth_int", "status", "ucod_leading", *(m.code for m in MEASURES[2:5])),
+    ),
+    "steps": (
+        "s.parquet",
+        lambda folder: read_steps(folder / "s.parquet"),
+        (*("gender", "age_in_years_at_screening", "general_health_condition", "valid_accel", "mortstat"),
+         *("permth_exm", "total_scsslsteps"), *STEPS_CONDITIONS.values()),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("survey", SURVEYS)
+@_few
+@given(data=st.data())
+def test_a_survey_of_any_types_is_read_or_refused(survey: str, folder: Path, data: st.DataObject) -> None:
+    name, read, columns = SURVEYS[survey]
+    parquet.write_table(data.draw(typed(columns)), folder / name)
+    try:
+        read(folder)
     except VitaNexusError as refused:
         assert str(refused)
 

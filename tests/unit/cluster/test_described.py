@@ -1,5 +1,6 @@
 """`--check`: what files hold, by column and by kind of event, before any work."""
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,9 +9,15 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from cluster.cli import app
+from engine.errors import SourceError
+from tests.conftest import shared_data
 from tests.fuzz.broken import GOOD
 
 CLI = CliRunner()
+FITABASE = {
+    "dailyActivity_merged.csv": "Id,ActivityDate,TotalSteps,VeryActiveMinutes,FairlyActiveMinutes\n7,4/12/2016,9,1,2\n",
+    "sleepDay_merged.csv": "Id,SleepDay,TotalMinutesAsleep\n7,4/12/2016 12:00:00 AM,327\n",
+}
 
 
 def told(*words: str) -> str:
@@ -55,6 +62,41 @@ def test_predict_tells_the_columns(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "n.parquet")
     shown = told("predict", "health", "--source", "nhanes", "--file", str(tmp_path / "n.parquet"))
     assert "│ age │ int64 │ 2 │ 2 │ 40 │ 50 │" in shown and "4711" not in shown
+
+
+def test_training_and_evaluation_tell_the_surveys_they_would_read() -> None:
+    meps, nhanes = str(shared_data("meps")), shared_data("nhanes")
+    for words in (["train", "base-risk", "--data", meps], ["evaluate", "--data", meps]):
+        shown = told(*words)
+        assert "meps_2012.parquet: 38,974 rows" in shown and "meps_2013.parquet" in shown
+        assert re.search(r"1\d,\d{3} persons are in both years", shown)
+    adults, walkers = (str(nhanes / f"{name}_mortality.parquet") for name in ("nhanes3_labs", "nhanes_steps"))
+    assert "nhanes3_labs_mortality.parquet: 18,825 rows" in told("train", "physiology", "--file", adults)
+    shown = told("train", "ensemble", "--meps", meps, "--adults", adults, "--walkers", walkers)
+    assert all(f"{name}.parquet: " in shown for name in ("meps_2012", "nhanes3_labs_mortality"))
+
+
+def test_training_the_steps_forecast_tells_both_its_sources(tmp_path: Path) -> None:
+    for name, text in FITABASE.items():
+        (tmp_path / name).write_text(text)
+    snaps = str(GOOD / "lifesnaps" / "daily.csv")
+    shown = told("train", "behavior", "--lifesnaps", snaps, "--fitabase", str(tmp_path))
+    assert all(f"{name}: " in shown for name in ("daily.csv", *FITABASE))
+
+
+def test_a_file_that_cannot_be_trained_on_is_refused_before_any_work(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"sampleID": [1], "age": ["forty"], "gender": [1]}), tmp_path / "n.parquet")
+    done = CLI.invoke(app, ["train", "physiology", "--file", str(tmp_path / "n.parquet"), "--check"])
+    assert isinstance(done.exception, SourceError) and "column 'age', row 1: 'forty' is no number" in str(
+        done.exception
+    )
+
+
+def test_a_job_is_checked_without_a_stack(tmp_path: Path) -> None:
+    scenario = str(GOOD / "scenarios" / "premium.yaml")
+    shown = told("jobs", "submit", scenario, "--dir", str(tmp_path / "none"))
+    assert "portfolio.csv: 3 rows" in shown and "valid: 3 members in 2 groups" in shown
+    assert not (tmp_path / "none").exists()
 
 
 def test_without_check_a_file_to_write_must_be_named() -> None:
