@@ -56,7 +56,7 @@ def score_partition(plan: BatchPlan, scorer: HealthScorer, partition: int) -> Ro
     state = rebuilt(plan.postgres_url, partition)
     slots = np.arange(len(state))
     as_of = np.maximum(state["watermark"][slots], plan.as_of_us)
-    ((rows, _),) = score_members(scorer, [Marked(state, slots, slots, as_of)])
+    ((rows, _),) = score_members(scorer, [Marked(state, slots, slots, as_of, asked=True)])
     return rows
 
 

@@ -19,14 +19,15 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.domain.batch import PartitionCommit, TextColumn
+from engine.domain.batch import Rows, TextColumn
 from engine.logs import get_logger
 from engine.scoring.member_index import MemberIndex
 from engine.scoring.told import told_row
@@ -47,6 +48,8 @@ _LOOK_AGAIN = 3
 _SUFFIX = ".board"
 _REFRESH_NS = 200_000_000
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
+RowsOf = Callable[[NDArray[np.int64]], Rows]
+"""Rows of the score history of some members of a column, by their places in it."""
 assert PARTITIONS <= 64
 
 
@@ -104,8 +107,11 @@ class ScoreBoard:
         self._map[at + _SLOT.size : at + _SLOT.size + len(payload)] = payload
         self._mark(at, sequence + 2, key, len(payload), zlib.crc32(payload))
 
-    def batch(self, judged: Sequence[Judged], commits: Sequence[PartitionCommit]) -> None:
-        """What a batch changed: new scores of members on the board; members it touched without a new score go."""
+    def batch(self, judged: Sequence[Judged], scored: Iterable[tuple[TextColumn, RowsOf]]) -> None:
+        """What a batch changed: new scores of members on the board; members it touched without a new score go.
+
+        `scored` are by partition the members whose score was made anew, and what makes the rows of some of them.
+        """
         for part in judged:
             for event in part.events:
                 member_id = getattr(event, "member_id", None)
@@ -114,15 +120,13 @@ class ScoreBoard:
                     if at is not None:
                         self._wipe(at, _SLOT.unpack_from(self._map, at)[0])
                         self._again.add(member_id)
-        for commit in commits:
-            rows = commit.rows.get("scores")
-            if rows is None:
-                continue
-            members = rows.columns["member_id"]
-            for i in np.flatnonzero(self._shown.find(members) >= 0).tolist():
-                member_id = members[i]
-                if member_id in self._again or self._holds(member_id) is not None:
-                    self.put(member_id, told_row(rows.columns, i))
+        for members, rows_of in scored:
+            asked = {i: members[i] for i in np.flatnonzero(self._shown.find(members) >= 0).tolist()}
+            shown = [i for i, member in asked.items() if member in self._again or self._holds(member) is not None]
+            if shown:
+                columns = rows_of(np.array(shown)).columns
+                for k, i in enumerate(shown):
+                    self.put(asked[i], told_row(columns, k))
         self._again.clear()
 
     def close(self) -> None:

@@ -16,16 +16,16 @@ from actors.ownership import Ownership
 from actors.pace import BatchReport, Pace, Place, ShardPlan
 from actors.ports import Ports
 from actors.recovery import Recovery
-from actors.score_board import ScoreBoard
+from actors.score_board import RowsOf, ScoreBoard
 from actors.snapshots import Snapshots
-from engine.domain.batch import PartitionCommit, TopicIdentity
+from engine.domain.batch import PartitionCommit, TextColumn, TopicIdentity
 from engine.domain.events import ENROLLMENT, READING
 from engine.errors import LeaseLostError, StreamError, TopicsChangedError
 from engine.logs import get_logger
-from engine.scoring.member_features import score_inputs
+from engine.scoring.told import told_row
 from engine.streams import topics
 from engine.streams.judge import Judged, judge_all
-from engine.streams.outputs import current_score
+from engine.streams.outputs import current_scores
 from engine.streams.processor import Processor, Scorers
 from engine.streams.reader import RecordReader
 
@@ -110,9 +110,8 @@ class ShardLoop:
             slot = None if state is None else state.slot_of(member_id)
             if state is None or slot is None:
                 return None
-            slots = np.array([slot], np.int64)
-            inputs = score_inputs(state, slots, np.asarray(state["scored_as_of"][slots]))
-            row = current_score(self._processor.scorer(state), state, slot, inputs)
+            rows = current_scores(self._processor.scorer(state), state, np.array([slot], np.int64))
+            row = told_row(rows.columns, 0)
             if self._board is not None:
                 self._board.put(member_id, row)
             return row
@@ -198,7 +197,7 @@ class ShardLoop:
         with self._lock:
             commits = self._processor.process(judged, self._positions, cluster)
             if self._board is not None:
-                self._board.batch(judged, commits)
+                self._board.batch(judged, map(self._scored, commits))
         for commit in commits:
             self._snapshots.add(commit.partition, sum(p.records for p in judged if p.partition == commit.partition))
             if self._snapshots.due(commit.partition):
@@ -207,6 +206,12 @@ class ShardLoop:
                 commit.rows.pop(READING.table, None)
             self._positions.update({(topic, commit.partition): o for topic, o in commit.offsets.items()})
         return commits
+
+    def _scored(self, commit: PartitionCommit) -> tuple[TextColumn, RowsOf]:
+        """The members whose score the batch made anew, and what makes their rows: most are not written."""
+        state = self._processor.states[commit.partition]
+        scorer = self._processor.scorer(state)
+        return state.ids(commit.scored), lambda which: current_scores(scorer, state, commit.scored[which])
 
     def _keep(self) -> None:
         """What must be done in quiet times too: see that a commit succeeded and the logs are the same, and look."""

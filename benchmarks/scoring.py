@@ -27,7 +27,7 @@ from engine.scoring.physiology import MEASURES
 from engine.scoring.state_kernels import NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
-from engine.streams.outputs import score_rows
+from engine.streams.outputs import Place, score_rows
 from engine.streams.scoring import renew_base
 
 RESULTS = Path(__file__).parent / "results"
@@ -107,7 +107,7 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
 
     def rows() -> None:
         renew_forecasts(state, slots, scorer.models.behavior)
-        score_rows(scorer, [(state, slots, as_of)], score_inputs(state, slots, as_of))
+        score_rows(scorer, [Place(state, slots, as_of, True)], score_inputs(state, slots, as_of))
 
     base()
     forecasts()

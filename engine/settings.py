@@ -184,6 +184,8 @@ def load_rules() -> "ScoringRules":
             rules["news2"]["high"],
             rules["news2"]["critical"],
             rules["evidence"]["minimum_days"],
+            rules["emission"]["score"],
+            rules["emission"]["cost"],
             entries,
         )
     except (KeyError, ValueError) as error:

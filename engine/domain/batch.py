@@ -266,7 +266,8 @@ class PartitionCommit:
     `rows` are rows by table name, `offsets` the next offset of every topic after the batch, `snapshot` the encoded
     state when it is due. `seq` numbers the partition's commits without gaps. Pending events taken until `expired_ms`
     became dead letters, which a replay must repeat whatever its settings; None where nothing was pending. `late`
-    counts readings that were older than the latest of their member and metric.
+    counts readings that were older than the latest of their member and metric, `scored` are the slots of the members
+    scored, with a row or without.
     """
 
     partition: int
@@ -280,6 +281,7 @@ class PartitionCommit:
     model_version: str = ""
     expired_ms: int | None = None
     late: int = 0
+    scored: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)

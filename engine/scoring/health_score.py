@@ -28,6 +28,8 @@ LOW, MODERATE, HIGH, CRITICAL = range(4)
 NO_SCORE = -1
 COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
 INSUFFICIENT = "Insufficient data"
+Picked = slice | NDArray[np.int64]
+"""Some members of many, by their places."""
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
 _SAID = np.array([i for i, feature in enumerate(BASE_FEATURES) if feature.group != "demographic"])
 _WORN = np.array([METRIC_INDEX[code] for code in behavior.COMPONENTS])
@@ -59,7 +61,8 @@ class ScoringRules:
     """What the business sets: from which score a category begins, and which NEWS2 calls for which category.
 
     `floors` are the lowest scores of Moderate, High and Critical. A member known for fewer than `minimum_days` of whom
-    nothing was heard has no score. The version is part of the model version.
+    nothing was heard has no score. A score that has moved by `emit_score`, or a cost by the share `emit_cost`, is news:
+    see `emission`. The version is part of the model version.
     """
 
     version: str
@@ -67,9 +70,16 @@ class ScoringRules:
     news2_high: int
     news2_critical: int
     minimum_days: int
+    emit_score: float
+    emit_cost: float
     catalogue: tuple[Intervention, ...]
 
     def __post_init__(self) -> None:
+        if not (0 < self.emit_score < 99 and 0 < self.emit_cost < 1):
+            raise ValueError(
+                f"scoring rules: emission of a score moved by {self.emit_score} (above 0, below 99) or a cost moved by "
+                f"the share {self.emit_cost} (above 0, below 1)"
+            )
         if not 1 < self.floors[0] < self.floors[1] < self.floors[2] < 100:
             raise ValueError(f"scoring rules: floors {self.floors} must rise within 1 and 100")
         if not 0 < self.news2_high < self.news2_critical:
@@ -108,6 +118,10 @@ class ScoreInputs:
             return parts[0]
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
+    def taken(self, rows: Picked) -> "ScoreInputs":
+        """Those of some members."""
+        return ScoreInputs(*(getattr(self, each.name)[rows] for each in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class HealthScores:
@@ -127,6 +141,12 @@ class HealthScores:
     share: NDArray[np.float64]
     clinical: clinical.ClinicalRisk
     components: NDArray[np.bool_]
+
+    def taken(self, rows: Picked) -> "HealthScores":
+        """Those of some members."""
+        disease = clinical.ClinicalRisk(self.clinical.hccs[rows], self.clinical.raf[rows], self.clinical.effect[rows])
+        plain = {e.name: getattr(self, e.name)[rows] for e in fields(self) if e.name != "clinical"}
+        return HealthScores(**plain, clinical=disease)
 
 
 @dataclass(frozen=True, slots=True)

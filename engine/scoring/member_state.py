@@ -4,7 +4,7 @@ Everything is kept so that the order of arrival does not matter: sums are intege
 cents), the latest value is decided by event time, and windows are counted back from the member's latest event day. The
 same set of events gives the same state in any order and any batch size, as long as the member was enrolled first.
 
-Memory: 272 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
+Memory: 293 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
 are of; 28 for one with claims and 104 for each service category; 100 for one with laboratory results and 16 for each
 test. `nbytes` tells it of a state.
 """
@@ -61,12 +61,17 @@ _FIELDS: dict[str, _Field] = {
     "base_cost": _Field("f8", (3,), np.nan),
     "contributions": _Field("f4", (len(BASE_FEATURES),)),
     "category": _Field("i1", fill=-1),
+    "told_score": _Field("f8", fill=np.nan),
+    "told_cost": _Field("f8", fill=np.nan),
+    "told_urgency": _Field("i1"),
+    "told_day": _Field("i4", fill=NO_DAY),
 }
 """Columns by name. NEVER and NaN mean "not known"; `base_cost` is mean, lower and upper in dollars.
 
 `since_day` is the earliest effective date of an enrolment. `forecast` is the median of the steps forecast on the days
 before `forecast_day`, which is not a day once a reading has changed those. `ccs` [years, words] are the condition
-categories of the year of service `cc_year` and of the year before it. `category` is that of the last score.
+categories of the year of service `cc_year` and of the year before it. `category` is that of the last score, and the
+columns `told_` are of the last row of the score history, see `emission`.
 """
 
 
@@ -281,8 +286,9 @@ class PartitionState:
             lengths = arrays["id_lengths"].astype(np.int64)
             state._index.add(TextColumn(arrays["ids"], np.cumsum(lengths) - lengths, lengths))
             state._reserve(len(lengths))
-            for name in _FIELDS:
-                state._columns[name][: len(lengths)] = arrays[name]
+            for name, field in _FIELDS.items():
+                told = name.startswith("told_") and name not in arrays  # before version 1.1: nothing was told yet
+                state._columns[name][: len(lengths)] = field.fill if told else arrays[name]
             for name, sparse in state._sparse().items():
                 sparse.load(name, arrays)
         return state

@@ -1,14 +1,16 @@
 """What a batch tells the world: score rows, `scores.updated`, `care.alerts`, and dead letters for their topic."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.batch import Rows
-from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, ScoreInputs
+from engine.scoring.emission import Emission
+from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, HealthScores, ScoreInputs
+from engine.scoring.member_features import score_inputs
 from engine.scoring.member_state import PartitionState
 from engine.scoring.told import score_columns, told_row
 from engine.streams import score_messages
@@ -17,33 +19,60 @@ from engine.streams.topics import CARE_ALERTS, DEAD_LETTER_TOPIC, SCORES_UPDATED
 
 OUTBOX_COLUMNS = ("topic", "message_key", "payload")
 _TOLD = ("member_id", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90", "model_version", "seq")
-Place = tuple[PartitionState, NDArray[np.int64], NDArray[np.int64]]
-"""Members of one partition: its state, their slots, and the instants their scores are as of."""
 _encode = msgspec.json.Encoder().encode
 
 
-def score_rows(scorer: HealthScorer, parts: Sequence[Place], inputs: ScoreInputs) -> list[tuple[Rows, Rows]]:
-    """Scores the members, writes their category into the states, and returns each part's score rows and outbox rows.
+class Place(NamedTuple):
+    """Members of one partition: its state, their slots, and the instants their scores are as of.
 
-    `inputs` are those of all parts, one part after the other. `scores.updated` of a part is one outbox row, in the
-    packed form of `score_messages`. A member who enters High or Critical from a lower category, or for the first time,
-    gets a care alert.
+    Where they are `asked` for by a command, all have a row; otherwise those whose score says something new.
     """
-    scores = scorer.score(inputs)
-    told, start = Rows(score_columns(scorer, inputs, scores)), 0
+
+    state: PartitionState
+    slots: NDArray[np.int64]
+    as_of_us: NDArray[np.int64]
+    asked: bool
+
+
+def score_rows(scorer: HealthScorer, parts: Sequence[Place], inputs: ScoreInputs) -> list[tuple[Rows, Rows]]:
+    """Scores the members, writes that into the states, and returns each part's score rows and outbox rows.
+
+    `inputs` are those of all parts, one part after the other. Rows there are by the rule of `emission`; factors are
+    made of these alone. `scores.updated` of a part is one outbox row, in the packed form of `score_messages`. A member
+    who enters High or Critical from a lower category, or for the first time, gets a care alert.
+    """
+    scores, start = scorer.score(inputs), 0
+    chosen = []
+    for state, slots, as_of_us, asked in parts:
+        own = scores.taken(slice(start, start + len(slots)))
+        emission = Emission.of(scorer.rules, slots, own, as_of_us)
+        which = np.arange(len(slots)) if asked else np.flatnonzero(emission.new(scorer.rules, state))
+        emission.told(state, which)
+        state["scored_as_of"][slots] = as_of_us
+        chosen.append((start, which))
+        start += len(slots)
+    rows = np.concatenate([first + which for first, which in chosen])
+    category, told, start = scores.category[rows], Rows(_told_columns(scorer, inputs, scores, rows)), 0
     found = []
-    for state, slots, as_of_us in parts:
-        stop = start + len(slots)
-        columns = _with_place(state, slots, as_of_us, told.cut(start, stop).columns)
-        found.append((Rows(columns), _outbox(state, slots, as_of_us, columns, scores.category[start:stop])))
+    for (state, slots, as_of_us, _), (_, which) in zip(parts, chosen, strict=True):
+        stop = start + len(which)
+        columns = _with_place(state, slots[which], as_of_us[which], told.cut(start, stop).columns)
+        found.append((Rows(columns), _outbox(state, slots[which], columns, category[start:stop])))
         start = stop
     return found
+
+
+def _told_columns(
+    scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores, rows: NDArray[np.int64]
+) -> dict[str, Any]:
+    if len(rows) < len(scores.score):
+        inputs, scores = inputs.taken(rows), scores.taken(rows)
+    return score_columns(scorer, inputs, scores)
 
 
 def _outbox(
     state: PartitionState,
     slots: NDArray[np.int64],
-    as_of_us: NDArray[np.int64],
     columns: dict[str, Any],
     category: NDArray[np.int64],
 ) -> Rows:
@@ -52,7 +81,7 @@ def _outbox(
         return outbox
     outbox.append(topic=SCORES_UPDATED, message_key="", payload=score_messages.pack(columns))
     before = state["category"][slots].copy()
-    state["category"][slots], state["scored_as_of"][slots] = category, as_of_us
+    state["category"][slots] = category
     for i in np.flatnonzero((category >= HIGH) & (category > before)).tolist():
         row = told_row(columns, i)
         alert = {
@@ -81,15 +110,15 @@ def _with_place(
     }
 
 
-def current_score(scorer: HealthScorer, state: PartitionState, slot: int, inputs: ScoreInputs) -> dict[str, Any]:
-    """The member's score as the state holds it now, as a row of the score history (without its commit's time).
+def current_scores(scorer: HealthScorer, state: PartitionState, slots: NDArray[np.int64]) -> Rows:
+    """The members' scores as the state holds them now, as rows of the score history (without their commit's time).
 
-    Recomputed from the state with the as-of time of the last scoring, so it equals the row that was committed then
-    unless newer events wait for the daily batch.
+    Recomputed from the state with the as-of time of the last scoring, so each is what that scoring found, written or
+    not, unless newer events wait for the daily batch.
     """
-    slots = np.array([slot], np.int64)
-    told = score_columns(scorer, inputs, scorer.score(inputs))
-    return told_row(_with_place(state, slots, state["scored_as_of"][slots], told), 0)
+    as_of_us = np.asarray(state["scored_as_of"][slots])
+    inputs = score_inputs(state, slots, as_of_us)
+    return Rows(_with_place(state, slots, as_of_us, score_columns(scorer, inputs, scorer.score(inputs))))
 
 
 def dead_letter_messages(letters: Rows) -> Rows:

@@ -197,10 +197,12 @@ class Processor:
         for commit in commits:
             state, marks = self.states[commit.partition], touched[commit.partition]
             slots, based = marks.slots(len(state))
-            as_of = state["watermark"][slots]
-            if marks.batch_as_of_us is not None:
-                as_of = np.maximum(as_of, marks.batch_as_of_us)
-            by_models.setdefault(state.models, []).append((commit, Marked(state, slots, based, as_of)))
+            as_of, asked = state["watermark"][slots], marks.batch_as_of_us
+            if asked is not None:
+                as_of = np.maximum(as_of, asked)
+            commit.scored = slots
+            marked = Marked(state, slots, based, as_of, asked is not None)
+            by_models.setdefault(state.models, []).append((commit, marked))
         for models, parts in by_models.items():
             found = score_members(self._scorers(models), [marked for _, marked in parts])
             for (commit, _), (scores, outbox) in zip(parts, found, strict=True):

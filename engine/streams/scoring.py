@@ -10,7 +10,7 @@ from engine.domain.batch import Rows, grouped
 from engine.scoring.health_score import HealthScorer, ScoreInputs
 from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
 from engine.scoring.member_state import PartitionState
-from engine.streams.outputs import score_rows
+from engine.streams.outputs import Place, score_rows
 
 _TOGETHER = 10_000
 """Members scored at once. Most of what a score costs in a small batch does not depend on how many there are."""
@@ -19,13 +19,14 @@ _TOGETHER = 10_000
 class Marked(NamedTuple):
     """Members of one partition to score as of `as_of_us` [slots]; `based` are those to predict the base of anew.
 
-    `slots` rise, and so do `based`, which are among them.
+    `slots` rise, and so do `based`, which are among them. `asked`: by a command, so that each has a row.
     """
 
     state: PartitionState
     slots: NDArray[np.int64]
     based: NDArray[np.int64]
     as_of_us: NDArray[np.int64]
+    asked: bool = False
 
 
 def score_members(scorer: HealthScorer, parts: Sequence[Marked]) -> list[tuple[Rows, Rows]]:
@@ -36,11 +37,11 @@ def score_members(scorer: HealthScorer, parts: Sequence[Marked]) -> list[tuple[R
     found: list[tuple[Rows, Rows]] = []
     for group in grouped(parts, [len(part.slots) for part in parts], _TOGETHER):
         inputs = []
-        for state, slots, based, as_of_us in group:
+        for state, slots, based, as_of_us, _ in group:
             renew_base(scorer, state, based, as_of_us[np.searchsorted(slots, based)])
             renew_forecasts(state, slots, scorer.models.behavior)
             inputs.append(score_inputs(state, slots, as_of_us))
-        places = [(part.state, part.slots, part.as_of_us) for part in group]
+        places = [Place(part.state, part.slots, part.as_of_us, part.asked) for part in group]
         found += score_rows(scorer, places, ScoreInputs.joined(inputs))
     return found
 

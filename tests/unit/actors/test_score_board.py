@@ -14,11 +14,12 @@ from actors.score_board import (
     LIVE_SECONDS,
     SLOT_BYTES,
     BoardReader,
+    RowsOf,
     ScoreBoard,
     _hash_of,
     open_board,
 )
-from engine.domain.batch import PartitionCommit, RealLists, Rows, TextColumn, TextLists
+from engine.domain.batch import RealLists, Rows, TextColumn, TextLists
 from engine.domain.events import SELF_REPORT
 from engine.domain.tables import SCORES
 from engine.streams.judge import Judged
@@ -33,19 +34,24 @@ def row(member_id: str, score: float, reasons: int = 300) -> dict[str, object]:
     return values | {"member_id": member_id, "score": score, "risk_factors": (b"%d;" % int(score)) * reasons}
 
 
-def commit_of(*rows: dict[str, object]) -> PartitionCommit:
-    n = len(rows)
-    nothing = RealLists(np.empty(0), np.zeros(n, np.int64))
-    lists = {name: TextLists((), np.empty(0, np.int64), nothing.ends) for name in ("risk_factors", "hccs")}
-    numbers = {name: np.full(n, np.nan) for name in ("predicted_cost", "cost_lower_90", "cost_upper_90", "news2")}
-    columns = {
-        "member_id": TextColumn.of([str(each["member_id"]) for each in rows]),
-        "score": np.array([each["score"] for each in rows]),
-        **numbers,
-        **lists,
-        **dict.fromkeys(("factor_dollars", "factor_values"), nothing),
-    }
-    return PartitionCommit(0, 1, {}, {}, rows={"scores": Rows(columns)})
+def scored(*rows: dict[str, object]) -> list[tuple[TextColumn, RowsOf]]:
+    """What a batch says of the members it scored."""
+
+    def rows_of(which: np.ndarray) -> Rows:
+        n = len(which)
+        nothing = RealLists(np.empty(0), np.zeros(n, np.int64))
+        lists = {name: TextLists((), np.empty(0, np.int64), nothing.ends) for name in ("risk_factors", "hccs")}
+        numbers = {name: np.full(n, np.nan) for name in ("predicted_cost", "cost_lower_90", "cost_upper_90", "news2")}
+        columns = {
+            "member_id": TextColumn.of([str(rows[i]["member_id"]) for i in which]),
+            "score": np.array([rows[i]["score"] for i in which]),
+            **numbers,
+            **lists,
+            **dict.fromkeys(("factor_dollars", "factor_values"), nothing),
+        }
+        return Rows(columns)
+
+    return [(TextColumn.of([str(each["member_id"]) for each in rows]), rows_of)]
 
 
 class Told:
@@ -90,7 +96,7 @@ def test_a_batch_rewrites_what_is_shown_and_wipes_what_it_touches_unscored(board
     for member in ("M1", "M2", "M3", "M4"):
         board.put(member, row(member, 10.0))
     touched = Judged(SELF_REPORT, 0, 1, 2, events=[Told("M2"), Told("M3"), object()])
-    board.batch([touched], [commit_of(row("M1", 20.0), row("M2", 30.0), row("M9", 90.0))])
+    board.batch([touched], scored(row("M1", 20.0), row("M9", 90.0), row("M2", 30.0)))
     assert reader.read("M1")[0]["score"] == 20.0
     assert reader.read("M2")[0]["score"] == 30.0
     assert reader.read("M3") is None
