@@ -107,11 +107,13 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
 
     def rows() -> None:
         renew_forecasts(state, slots, scorer.models.behavior)
-        score_rows(scorer, [Place(state, slots, as_of, True)], score_inputs(state, slots, as_of))
+        score_rows(
+            scorer, [Place(state, slots, as_of, True)], score_inputs(state, slots, as_of, scorer.models.physiology)
+        )
 
     base()
     forecasts()
-    inputs = score_inputs(state, slots, as_of)
+    inputs = score_inputs(state, slots, as_of, scorer.models.physiology)
     scores = scorer.score(inputs)
     both = machine.seconds(lambda: scorer.score(inputs), runs)
     explained = both + machine.seconds(lambda: scorer.explain(inputs, scores), runs)

@@ -20,6 +20,7 @@ from engine.domain.codes import Spelling
 from engine.domain.events import CONDITIONS, ENROLLMENT, KIND_OF_TOPIC, LAB, READING, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.scoring import clinical
+from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.trace import trace
@@ -403,14 +404,15 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
     features = np.array([[row[feature.code] for feature in BASE_FEATURES]], np.float32)
     prediction = scorer.base.predict(features)
     daily, latest = member.daily(), member.latest()
-    month, days = np.full((1, len(METRICS)), np.nan), np.zeros((1, len(METRICS)), np.int64)
+    month, days = np.full((1, len(COMPONENTS)), np.nan), np.zeros((1, len(COMPONENTS)), np.int64)
     value, time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), np.iinfo(np.int64).min)
     for i, metric in enumerate(METRICS):
-        if metric.code in daily:
+        if metric.code in daily and metric.code in COMPONENTS:
+            k = COMPONENTS.index(metric.code)
             total = sum(thousandths for thousandths, _ in daily[metric.code].values()) / 1000
             readings = sum(count for _, count in daily[metric.code].values())
-            days[0, i] = len(daily[metric.code])
-            month[0, i] = total / (days[0, i] if metric.daily == "sum" else readings)
+            days[0, k] = len(daily[metric.code])
+            month[0, k] = total / (days[0, k] if metric.daily == "sum" else readings)
         if metric.code in latest:
             time[0, i], value[0, i] = latest[metric.code][0] * 1000, latest[metric.code][1]
     base = np.array([[prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]]])
@@ -424,7 +426,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         value,
         time,
         _recent_categories(member, as_of)[None, :],
-        _measures(member, row, as_of)[None, :],
+        scorer.models.physiology.log_hazard(_measures(member, row, as_of)[None, :]),
         np.array([as_of // DAY_US - (member.since - EPOCH).days]),
         np.array([as_of]),
     )

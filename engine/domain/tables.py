@@ -70,8 +70,8 @@ PROVIDERS = Record(
 )
 SCORES = Record(
     "scores",
-    "Score history: one row each time a member's score says something new (docs/scoring.md). The newest row of a member "
-    "has the highest `seq`.",
+    "Score history: one row each time a member's score says something new, see docs/scoring.md. The newest row of a "
+    "member has the highest `seq`.",
     (
         text("member_id", "Member"),
         instant("as_of", "Event time of the latest event the score knows of"),

@@ -18,7 +18,8 @@ BOUNDS = (0.85, 1.25)
 COMPONENTS: tuple[str, ...] = ("steps", "resting_heart_rate", "sleep_minutes")
 
 _REFERENCE_RESTING = 65.0
-_AT = np.array([METRIC_INDEX[code] for code in COMPONENTS])
+METRICS_WORN = np.array([METRIC_INDEX[code] for code in COMPONENTS])
+"""Indices of the components' metrics."""
 _LOG_BOUNDS = tuple(np.log(BOUNDS).tolist())
 _HOURS, _SLEEP = np.array([5.0, 7.0, 8.0, 9.0]), np.log([1.12, 1.0, 1.0, 1.30])
 
@@ -28,15 +29,16 @@ def log_relative_costs(
 ) -> NDArray[np.float64]:
     """Log relative cost [members, COMPONENTS]; NaN where a metric has too few days.
 
-    `month` are the 30-day features by member and metric, `days` the number of days with readings, `forecast` [members]
-    the forecast steps a day, NaN without one.
+    `month` [members, COMPONENTS] are the 30-day features, `days` of their shape the number of days with readings,
+    `forecast` [members] the forecast steps a day, NaN without one.
     """
-    steps = ensemble.steps_effect(np.where(np.isnan(forecast), month[:, METRIC_INDEX["steps"]], forecast))
-    resting = ELASTICITY * np.log(1.09) * (month[:, METRIC_INDEX["resting_heart_rate"]] - _REFERENCE_RESTING) / 10.0
-    hours = month[:, METRIC_INDEX["sleep_minutes"]] / 60.0
+    mean_steps, mean_resting, mean_sleep = month.T
+    steps = ensemble.steps_effect(np.where(np.isnan(forecast), mean_steps, forecast))
+    resting = ELASTICITY * np.log(1.09) * (mean_resting - _REFERENCE_RESTING) / 10.0
+    hours = mean_sleep / 60.0
     sleep = ELASTICITY * np.interp(hours, _HOURS, _SLEEP)
     effects = np.array([steps, resting, sleep]).T
-    return np.where(days[:, _AT] >= MINIMUM_DAYS, effects, np.nan)
+    return np.where(days >= MINIMUM_DAYS, effects, np.nan)
 
 
 def together(effects: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.metrics import METRIC_INDEX
 from engine.domain.model_set import ModelSet
 from engine.scoring import behavior, clinical, vitals
 from engine.scoring.base_risk import BaseRiskModel
@@ -32,7 +31,6 @@ Picked = slice | NDArray[np.int64]
 """Some members of many, by their places."""
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
 _SAID = np.array([i for i, feature in enumerate(BASE_FEATURES) if feature.group != "demographic"])
-_WORN = np.array([METRIC_INDEX[code] for code in behavior.COMPONENTS])
 
 
 def category_name(category: int) -> str:
@@ -93,9 +91,9 @@ class ScoreInputs:
     """What is known of the members to score, by member: base prediction and its contributions, wearables, vital signs.
 
     Shapes: base_cost [n, 3] (mean, lower, upper; dollars), contributions [n, features] (dollars), features like it;
-    month [n, metrics], days [n, metrics], forecast [n] (steps a day of the coming week, NaN without), last_value and
-    last_time [n, metrics], ccs [n, 2] (condition categories of CMS-HCC, see `clinical`), measures [n, MEASURES] of
-    physiology, observed_days [n] since care has been known, as_of_us [n].
+    month and days [n, behavior.COMPONENTS], forecast [n] (steps a day of the coming week, NaN without), last_value and
+    last_time [n, metrics], ccs [n, 2] (condition categories of CMS-HCC, see `clinical`), hazard [n] (log hazard of
+    physiology, NaN without), observed_days [n] since care has been known, as_of_us [n].
     """
 
     base_cost: NDArray[np.float64]
@@ -107,7 +105,7 @@ class ScoreInputs:
     last_value: NDArray[np.float64]
     last_time: NDArray[np.int64]
     ccs: NDArray[np.uint64]
-    measures: NDArray[np.float64]
+    hazard: NDArray[np.float64]
     observed_days: NDArray[np.int64]
     as_of_us: NDArray[np.int64]
 
@@ -176,7 +174,7 @@ class HealthScorer:
         disease = clinical.risk(inputs.ccs, age.astype(np.int16), (male == 0).astype(np.int8))
         ill = (disease.hccs != 0).any(axis=1)
         physiology = ensemble.physiology_effect(
-            self.models.physiology.log_hazard(inputs.measures),
+            inputs.hazard,
             age.astype(np.float64),
             male.astype(np.float64),
             inputs.base_cost[:, 0],
@@ -221,7 +219,7 @@ class HealthScorer:
         logs = np.concatenate([scores.effects, disease[:, None], scores.physiology[:, None]], axis=1)
         dollars = np.concatenate([inputs.contributions, inputs.base_cost[:, :1] * np.expm1(logs)], axis=1)
         times = np.exp(scores.physiology)[:, None]
-        values = np.concatenate([inputs.features, inputs.month[:, _WORN], scores.clinical.raf[:, None], times], axis=1)
+        values = np.concatenate([inputs.features, inputs.month, scores.clinical.raf[:, None], times], axis=1)
         factors = ranked(dollars, values, scores.news2, self.rules.news2_high)
         return Explanations(factors, self.catalogue.recommend(factors, scores.category))
 

@@ -57,3 +57,12 @@ def measures(
     at = as_of_us[:, None]
     out[:, _COLUMNS] = np.where((times <= at) & (times > at - VALID_US), lab_value[:, _TESTS], np.nan)
     return out
+
+
+def valid(lab_time: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As-of times around `as_of_us` [n], from the first up to the second, at which the same results are known."""
+    starts = lab_time[:, _TESTS]
+    turns = np.concatenate([starts, starts + VALID_US], axis=1)
+    past = turns <= as_of_us[:, None]
+    bounds = np.iinfo(np.int64)
+    return np.where(past, turns, bounds.min).max(axis=1), np.where(past, bounds.max, turns).min(axis=1)

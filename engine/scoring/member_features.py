@@ -6,11 +6,12 @@ from numpy.typing import NDArray
 from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
+from engine.scoring.behavior import METRICS_WORN
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import ScoreInputs
-from engine.scoring.measures import measures
+from engine.scoring.measures import measures, valid
 from engine.scoring.member_state import PartitionState
-from engine.scoring.physiology import MEASURES
+from engine.scoring.physiology import PhysiologyModel
 from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
 
@@ -73,15 +74,13 @@ def renew_forecasts(state: PartitionState, slots: NDArray[np.int64], behavior: S
     state["forecast"][slots], state["forecast_day"][slots] = found, head
 
 
-def score_inputs(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> ScoreInputs:
-    """What the score is made of, with the base prediction and the forecast as the state holds them."""
+def score_inputs(
+    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], physiology: PhysiologyModel
+) -> ScoreInputs:
+    """What the score is made of, with the base prediction, the forecast and the hazard as the state holds them."""
     features = base_features(state, slots, state["base_as_of"][slots])
-    month, days = state.windows(slots, (DAYS,))
+    month, days = state.windows(slots, (DAYS,), METRICS_WORN)
     last_time, last_value = state.latest_readings(slots)
-    tested, physiology = np.flatnonzero(state.tested(slots)), np.full((len(slots), len(MEASURES)), np.nan)
-    if len(tested):  # without a result there is too little for physiology
-        results = state.latest_results(slots[tested])[::-1]
-        physiology[tested] = measures(features[tested], *results, as_of_us[tested])
     return ScoreInputs(
         base_cost=state["base_cost"][slots],
         contributions=state["contributions"][slots],
@@ -92,7 +91,29 @@ def score_inputs(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDAr
         last_value=last_value,
         last_time=last_time,
         ccs=state.recent_categories(slots, as_of_us),
-        measures=physiology,
+        hazard=_hazards(state, slots, features, as_of_us, physiology),
         observed_days=as_of_us // _US_PER_DAY - state["since_day"][slots],
         as_of_us=as_of_us,
     )
+
+
+def _hazards(
+    state: PartitionState,
+    slots: NDArray[np.int64],
+    features: NDArray[np.float32],
+    as_of_us: NDArray[np.int64],
+    physiology: PhysiologyModel,
+) -> NDArray[np.float64]:
+    """Log hazards [n], made anew where results have come or gone since; a reading changes none of their inputs."""
+    hazards, tested = np.full(len(slots), np.nan), np.flatnonzero(state.tested(slots))
+    if not len(tested):  # without a result there is too little for physiology
+        return hazards
+    own, at = slots[tested], as_of_us[tested]
+    stale = np.flatnonzero((at < state["hazard_from"][own]) | (at >= state["hazard_until"][own]))
+    if len(stale):
+        anew, then = own[stale], at[stale]
+        times, values = state.latest_results(anew)
+        state["hazard"][anew] = physiology.log_hazard(measures(features[tested[stale]], values, times, then))
+        state["hazard_from"][anew], state["hazard_until"][anew] = valid(times, then)
+    hazards[tested] = state["hazard"][own]
+    return hazards

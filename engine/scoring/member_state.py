@@ -4,7 +4,7 @@ Everything is kept so that the order of arrival does not matter: sums are intege
 cents), the latest value is decided by event time, and windows are counted back from the member's latest event day. The
 same set of events gives the same state in any order and any batch size, as long as the member was enrolled first.
 
-Memory: 293 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
+Memory: 317 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
 are of; 28 for one with claims and 104 for each service category; 100 for one with laboratory results and 16 for each
 test. `nbytes` tells it of a state.
 """
@@ -29,6 +29,7 @@ from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MONTHS,
 CATEGORIES = 7
 WINDOWS: tuple[int, ...] = (1, 7, 30)
 NEVER = np.iinfo(np.int64).min
+_EVERY_METRIC = np.arange(len(METRICS))
 _SUMMED = np.array([metric.daily == "sum" for metric in METRICS])
 
 
@@ -73,6 +74,13 @@ before `forecast_day`, which is not a day once a reading has changed those. `ccs
 categories of the year of service `cc_year` and of the year before it. `category` is that of the last score, and the
 columns `told_` are of the last row of the score history, see `emission`.
 """
+_DERIVED: dict[str, _Field] = {
+    "hazard": _Field("f8", fill=np.nan),
+    "hazard_from": _Field("i8"),
+    "hazard_until": _Field("i8", fill=NEVER),
+}
+"""Columns that follow from the others, in no snapshot: physiology's log hazard of the latest laboratory results and the
+base features, and the as-of times, from the first up to the second, of which it holds."""
 
 
 class PartitionState:
@@ -89,7 +97,9 @@ class PartitionState:
         self._index = MemberIndex()
         self.window = window or DuplicateWindow()
         self.pending = Pending()
-        self._columns: dict[str, NDArray[Any]] = {n: np.zeros((0, *f.shape), f.dtype) for n, f in _FIELDS.items()}
+        self._columns: dict[str, NDArray[Any]] = {
+            n: np.zeros((0, *f.shape), f.dtype) for n, f in (_FIELDS | _DERIVED).items()
+        }
         self._readings = Sparse(len(METRICS), METRIC_WIDTH)
         self._results = Sparse(len(LAB_TESTS), 2)
         self._costs = Sparse(CATEGORIES, MONTHS)
@@ -110,7 +120,7 @@ class PartitionState:
         before = len(self)
         slots = self._index.add(members)
         self._reserve(len(self))
-        for name, field in _FIELDS.items():
+        for name, field in (_FIELDS | _DERIVED).items():
             self._columns[name][before : len(self)] = field.fill
         return slots
 
@@ -171,6 +181,7 @@ class PartitionState:
         """Keeps each test's latest result, of two at one time the higher: columns of slot, index into LAB_TESTS."""
         where = self._results.own(slots, tests)
         state_kernels.add_results(self._results.blocks, where, times_us, values)
+        self._columns["hazard_until"][slots] = NEVER
         self.see(slots, times_us)
 
     def add_costs(
@@ -198,17 +209,21 @@ class PartitionState:
         return np.asarray(stored[:, 0] | stored[:, 1])
 
     def windows(
-        self, slots: NDArray[np.int64], windows: tuple[int, ...] = WINDOWS
+        self,
+        slots: NDArray[np.int64],
+        windows: tuple[int, ...] = WINDOWS,
+        metrics: NDArray[np.int64] = _EVERY_METRIC,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Rolling features [members, metrics, windows of so many days], back from the latest reading's day.
 
         Of a summed metric the mean daily sum over the days that have readings, of the others the mean reading; NaN
         where the window has none. With them the days [members, metrics] of the last 30 that have a reading.
         """
-        means = np.empty((len(slots), len(METRICS), len(windows)))
-        days = np.empty((len(slots), len(METRICS)), np.int64)
+        means = np.empty((len(slots), len(metrics), len(windows)))
+        days = np.empty((len(slots), len(metrics)), np.int64)
+        head_day = self._columns["head_day"]
         state_kernels.window_means(
-            *_parts(self._readings), self._columns["head_day"], slots, _SUMMED, np.array(windows), means, days
+            *_parts(self._readings), head_day, slots, metrics, _SUMMED, np.array(windows), means, days
         )
         return means, days
 
@@ -259,7 +274,7 @@ class PartitionState:
     def dump(self) -> bytes:
         """The state as bytes for `load`. Equal states dump equal arrays."""
         ids = self.ids(np.arange(len(self)))
-        arrays: dict[str, Any] = {name: column[: len(self)] for name, column in self._columns.items()}
+        arrays: dict[str, Any] = {name: self._columns[name][: len(self)] for name in _FIELDS}
         arrays |= {f"window_{name}": values for name, values in self.window.dump().items()}
         arrays |= {f"pending_{name}": values for name, values in self.pending.dump().items()}
         for name, sparse in self._sparse().items():
@@ -289,6 +304,8 @@ class PartitionState:
             for name, field in _FIELDS.items():
                 told = name.startswith("told_") and name not in arrays  # before version 1.1: nothing was told yet
                 state._columns[name][: len(lengths)] = field.fill if told else arrays[name]
+            for name, field in _DERIVED.items():
+                state._columns[name][: len(lengths)] = field.fill
             for name, sparse in state._sparse().items():
                 sparse.load(name, arrays)
         return state

@@ -8,6 +8,7 @@ import numpy as np
 from engine.domain.claims import conditions_of
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
+from engine.scoring.behavior import COMPONENTS
 from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import HealthScorer, ScoreInputs
@@ -16,6 +17,7 @@ from engine.scoring.risk_factors import RiskFactor
 from engine.scoring.told import score_columns, told_rows
 
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
+_COMPONENT = {code: i for i, code in enumerate(COMPONENTS)}
 _CARE = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
 _NOTHING_KNOWN = np.where(_CARE, 0.0, np.nan).astype(np.float32)
 
@@ -75,8 +77,8 @@ def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInput
     n, metrics, tests = len(records), len(METRICS), len(LAB_TESTS)
     features = np.empty((n, len(BASE_FEATURES)), np.float32)
     features[:] = _NOTHING_KNOWN
-    month, last_value = np.full((n, metrics), np.nan), np.full((n, metrics), np.nan)
-    days, last_time = np.zeros((n, metrics), np.int64), np.zeros((n, metrics), np.int64)
+    month, days = np.full((n, len(COMPONENTS)), np.nan), np.zeros((n, len(COMPONENTS)), np.int64)
+    last_value, last_time = np.full((n, metrics), np.nan), np.zeros((n, metrics), np.int64)
     results, resulted = np.full((n, tests), np.nan), np.zeros((n, tests), np.int64)
     as_of_us = np.array([record.as_of_us for record in records], np.int64)
     for i, record in enumerate(records):
@@ -85,9 +87,9 @@ def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInput
         for diagnosis in record.diagnoses:
             for condition in conditions_of(diagnosis):
                 features[i, FEATURE_INDEX[CONDITIONS[condition]]] = 1.0
-        for code, value in record.month.items():
-            month[i, METRIC_INDEX[code]] = value
-            days[i, METRIC_INDEX[code]] = record.days[code]
+        for code in COMPONENTS:
+            if code in record.month:
+                month[i, _COMPONENT[code]], days[i, _COMPONENT[code]] = record.month[code], record.days[code]
         for code, value in record.vitals.items():
             last_value[i, METRIC_INDEX[code]] = value
             last_time[i, METRIC_INDEX[code]] = record.as_of_us
@@ -108,7 +110,7 @@ def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInput
             features[:, _AGE].astype(np.int16),
             (features[:, _MALE] == 0).astype(np.int8),
         ),
-        measures(features, results, resulted, as_of_us),
+        scorer.models.physiology.log_hazard(measures(features, results, resulted, as_of_us)),
         np.array([record.observed_days for record in records], np.int64),
         as_of_us,
     )

@@ -117,7 +117,7 @@ def current_scores(scorer: HealthScorer, state: PartitionState, slots: NDArray[n
     not, unless newer events wait for the daily batch.
     """
     as_of_us = np.asarray(state["scored_as_of"][slots])
-    inputs = score_inputs(state, slots, as_of_us)
+    inputs = score_inputs(state, slots, as_of_us, scorer.models.physiology)
     return Rows(_with_place(state, slots, as_of_us, score_columns(scorer, inputs, scorer.score(inputs))))
 
 

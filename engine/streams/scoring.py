@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.domain.batch import Rows, grouped
 from engine.scoring.health_score import HealthScorer, ScoreInputs
 from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
-from engine.scoring.member_state import PartitionState
+from engine.scoring.member_state import NEVER, PartitionState
 from engine.streams.outputs import Place, score_rows
 
 _TOGETHER = 10_000
@@ -40,7 +40,7 @@ def score_members(scorer: HealthScorer, parts: Sequence[Marked]) -> list[tuple[R
         for state, slots, based, as_of_us, _ in group:
             renew_base(scorer, state, based, as_of_us[np.searchsorted(slots, based)])
             renew_forecasts(state, slots, scorer.models.behavior)
-            inputs.append(score_inputs(state, slots, as_of_us))
+            inputs.append(score_inputs(state, slots, as_of_us, scorer.models.physiology))
         places = [Place(part.state, part.slots, part.as_of_us, part.asked) for part in group]
         found += score_rows(scorer, places, ScoreInputs.joined(inputs))
     return found
@@ -57,3 +57,4 @@ def renew_base(
     state["base_cost"][slots] = np.stack([prediction.mean, prediction.lower_90, prediction.upper_90], axis=1)
     state["contributions"][slots] = scorer.base.contributions(features)
     state["base_as_of"][slots] = as_of_us
+    state["hazard_until"][slots] = NEVER  # it stands on age, sex and self-rated health too, and on the model

@@ -14,7 +14,7 @@ from engine.learning.registry import load_models
 from engine.scoring.ensemble import OVERLAP, Ensemble
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import INSUFFICIENT, HealthScorer
-from engine.scoring.measures import MEASURE_OF_TEST
+from engine.scoring.measures import MEASURE_OF_TEST, VALID_US
 from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
 from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import MEASURES
@@ -22,7 +22,7 @@ from engine.scoring.record import HealthRecord, score_record
 from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
-from engine.streams.scoring import Marked, score_members
+from engine.streams.scoring import Marked, renew_base, score_members
 
 US_DAY = 86_400_000_000
 DAY = 20_100
@@ -158,7 +158,7 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
         state["base_cost"][0] = prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]
         state["base_as_of"][0] = AS_OF
         renew_forecasts(state, slots, scorer.models.behavior)
-        made = scorer.score(score_inputs(state, slots, at))
+        made = scorer.score(score_inputs(state, slots, at, scorer.models.physiology))
         return [*made.score.tolist(), *made.cost[0].tolist(), *made.news2.tolist()]
 
     state, zero = member(np.random.default_rng(3)), np.zeros(1, np.int64)
@@ -179,6 +179,57 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
     ahead = PartitionState.load(unknown.dump())
     ahead.add_labs(zeros, tests, np.full(len(tests), AS_OF + US_DAY), np.array(list(WELL.values())))
     assert scored(ahead) == scored(unknown) != before
+
+
+instants = st.integers(AS_OF - 2 * VALID_US, AS_OF + 2 * VALID_US)
+result = st.tuples(st.sampled_from(sorted(WELL)), instants, st.floats(1.0, 9.0))
+results = st.lists(result, min_size=1, max_size=12, unique_by=lambda each: each[0])
+
+
+@given(first=results, more=results, at=st.lists(instants, min_size=2, max_size=5), near=st.booleans())
+def test_a_hazard_that_was_kept_is_the_one_made_anew(
+    scorer: HealthScorer, first: list, more: list, at: list[int], near: bool
+) -> None:
+    """Whatever results came before and after a score, and whichever have grown too old since."""
+
+    def add(state: PartitionState, panel: list) -> None:
+        tests, times, values = zip(*panel, strict=True)
+        slots = np.zeros(len(panel), np.int64)
+        state.add_labs(slots, np.array([LAB_INDEX[t] for t in tests]), np.array(times), np.array(values))
+
+    def hazard(state: PartitionState, as_of_us: int) -> float:
+        inputs = score_inputs(state, np.array([0]), np.array([as_of_us]), scorer.models.physiology)
+        return float(inputs.hazard[0])
+
+    turns = [turn for _, time, _ in first for turn in (time - 1, time, time + VALID_US - 1, time + VALID_US)]
+    kept = PartitionState(0)
+    kept.enrol(TextColumn.of(["m"]))
+    kept["birth_day"][0], kept["base_as_of"][0] = DAY - 20_000, AS_OF
+    for panel in (first, more):
+        add(kept, panel)
+        for as_of_us in [*at, *(turns if near else ())]:
+            anew = PartitionState.load(kept.dump())
+            np.testing.assert_array_equal(hazard(kept, as_of_us), hazard(anew, as_of_us))
+
+
+def test_a_reading_makes_no_hazard_anew_and_a_report_does(scorer: HealthScorer) -> None:
+    state, slots, asked = member(np.random.default_rng(5)), np.array([0]), []
+    tests = np.array([LAB_INDEX[test] for test in WELL])
+    values = np.array(list(WELL.values()))
+    state.add_labs(np.zeros(len(tests), np.int64), tests, np.full(len(tests), AS_OF - US_DAY), values)
+
+    class Counted:
+        def log_hazard(self, measured: np.ndarray) -> np.ndarray:
+            asked.append(len(measured))
+            return scorer.models.physiology.log_hazard(measured)
+
+    renew_base(scorer, state, slots, np.array([AS_OF]))
+    found = [score_inputs(state, slots, np.array([AS_OF + k]), Counted()).hazard[0] for k in range(3)]
+    assert asked == [1] and found[0] == found[1] == found[2]
+    state["general_health"][0] = 5
+    renew_base(scorer, state, slots, np.array([AS_OF]))
+    assert score_inputs(state, slots, np.array([AS_OF]), Counted()).hazard[0] > found[0]
+    assert asked == [1, 1]
 
 
 def test_partitions_scored_together_are_as_each_alone(scorer: HealthScorer) -> None:
