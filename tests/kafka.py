@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import re
 import shutil
@@ -120,14 +121,17 @@ def _fetched() -> bool:
 
 
 def fetch_jars() -> Path:
-    """The folder with the broker's jars, fetched from Maven Central the first time."""
-    if not _fetched():
-        shutil.rmtree(JARS, ignore_errors=True)
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"Maven could not fetch the jars of Kafka: {done.stdout[-500:]}")
-        (JARS / ".pom").write_text(hashlib.sha256(POM.read_bytes()).hexdigest())
+    """The folder with the broker's jars, fetched from Maven Central the first time, by one process."""
+    JARS.parent.mkdir(exist_ok=True)
+    with (JARS.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _fetched():
+            shutil.rmtree(JARS, ignore_errors=True)
+            command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"Maven could not fetch the jars of Kafka: {done.stdout[-500:]}")
+            (JARS / ".pom").write_text(hashlib.sha256(POM.read_bytes()).hexdigest())
     return JARS
 
 

@@ -50,10 +50,12 @@ def test_a_zombie_with_a_batch_in_its_hands(fleet: Fleet, scorer: HealthScorer, 
     fleet.start("shard-0", ALL)
     wait_committed(fleet.url, log_ends(fleet.bootstrap))
     fleet.running["shard-0"].finish()
-    produce(fleet.bootstrap, of_kind(READING))  # their rows have no unique key, which would stop a zombie too
+    readings = of_kind(READING)  # their rows have no unique key, which would stop a zombie too
+    produce(fleet.bootstrap, readings[: len(readings) // 2])
     fleet.start("shard-0", ALL, "before-transaction:SIGSTOP:1", mutant)
     zombie = fleet.running["shard-0"]
     zombie.wait_frozen()
+    produce(fleet.bootstrap, readings[len(readings) // 2 :])  # what it will find when it wakes, applied by then
     fleet.start("shard-0")
     settle(fleet.url, fleet.bootstrap, AS_OF_MS)
     zombie.send(signal.SIGCONT)
