@@ -39,7 +39,8 @@ from engine.settings import load_rules
 from engine.storage.migrate import migrate
 from engine.streams.client import admin_client
 from engine.streams.producer import EventProducer
-from engine.streams.topics import partition_of
+from engine.streams.score_messages import unpack
+from engine.streams.topics import SCORES_UPDATED, partition_of
 from tests.kafka import KafkaBroker, fetch_jars, fresh_topics
 
 _RESULTS = Path(__file__).parent / "results" / "streaming.md"
@@ -47,6 +48,15 @@ _PARTITIONS = 4
 _PEER_TOPIC = "peer.readings"
 _METRICS = (("steps", "count", 50.0), ("heart_rate", "bpm", 71.5), ("spo2", "%", 97.0))
 _RATE, _RATE_SECONDS = 10_000, 15
+_DAY = (  # of a member: metric, unit, how often, usual value, how far a reading strays from it
+    *(("steps", "count", 3, 2500.0, 1200.0), ("heart_rate", "bpm", 3, 72.0, 9.0)),
+    *(("resting_heart_rate", "bpm", 1, 62.0, 2.0), ("sleep_minutes", "min", 1, 420.0, 50.0)),
+    *(("spo2", "%", 1, 97.0, 0.8), ("respiratory_rate", "breaths/min", 1, 15.0, 1.0)),
+)
+_DAYS = 30
+Note = Callable[[str, str, str], None]
+"""What was measured, its figure, and what belongs to it."""
+PARTS = ("rates", "latency", "recovery", "written")
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -72,6 +82,28 @@ def readings(members: list[str], start: int, count: int, now_ms: int) -> Iterato
             b'{"v":1,"event_id":"%d","source":"bench","member_id":"%s","time":%d,"metric":"%s","value":%.1f,"unit":"%s"}'
             % (i, members[who].encode(), now_ms + i % 1000, metric.encode(), value, unit.encode()),
         )
+
+
+def worn(members: list[str], now_ms: int) -> Iterator[tuple[str, bytes]]:
+    """Ten readings a member and day for 30 days, in order of time: each member strays around habits of their own."""
+    chance = np.random.default_rng(7)
+    habits = {metric: 1 + 0.15 * chance.standard_normal(len(members)) for metric, *_ in _DAY}
+    signs = [sign for sign in _DAY for _ in range(sign[2])]
+    number = 0
+    for day in range(_DAYS, 0, -1):
+        for hour, (metric, unit, _, usual, strays) in enumerate(signs):
+            steady = 1.0 if metric == "spo2" else habits[metric]
+            values = np.clip(usual * steady + strays * chance.standard_normal(len(members)), 1, None)
+            time_ms = now_ms - day * 86_400_000 + hour * 3_600_000
+            for member, value in zip(
+                members, np.minimum(values, 99.0 if unit == "%" else np.inf).tolist(), strict=True
+            ):
+                number += 1
+                yield (
+                    member,
+                    b'{"v":1,"event_id":"w%d","source":"bench","member_id":"%s","time":%d,"metric":"%s","value":%.1f,"unit":"%s"}'
+                    % (number, member.encode(), time_ms, metric.encode(), value, unit.encode()),
+                )
 
 
 def fill(bootstrap: str, topic: str, events: Iterator[tuple[str, bytes]]) -> None:
@@ -263,6 +295,20 @@ class Bench:
         late = np.array(waits[len(waits) // 5 :]) * 1000
         return float(np.percentile(late, 50)), float(np.percentile(late, 99))
 
+    def written(self, members: list[str]) -> tuple[float, float, float, float]:
+        """A member-day's rows of history, bytes in them and their indexes, messages, and bytes of these in the outbox.
+
+        Batches hold two readings a member, so that a day of ten is five batches, as it would be live.
+        """
+        total = len(members) * _DAYS * sum(sign[2] for sign in _DAY)
+        now_ms = int(time.time() * 1000) // 86_400_000 * 86_400_000
+        url, progress = self.fresh(members, 1, again=False)
+        fill(self.bootstrap, READING.topic, worn(members, now_ms))
+        before = _sizes(url)
+        with shards(url, self.bootstrap, poll_records=2 * len(members), store_readings=False, batch_seconds=60.0):
+            progress.until(total + 1)
+        return tuple((b - a) / len(members) / _DAYS for a, b in zip(before, _sizes(url), strict=True))  # type: ignore[return-value]
+
     def recovery(self, members: list[str], events: int) -> float:
         """Seconds from kill -9 of a shard under load to all its readings committed by its successor."""
         url, progress = self.fresh(members, events)
@@ -273,6 +319,18 @@ class Bench:
         with shards(url, self.bootstrap):
             progress.until(events)
             return time.perf_counter() - killed
+
+
+def _sizes(url: str) -> tuple[float, float, float, float]:
+    """Rows of history, bytes in them and their indexes, messages of `scores.updated`, their bytes in the outbox."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        history = (
+            "SELECT count(*), (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('scores')) FROM scores"
+        )
+        rows, size = connection.execute(history).fetchone() or (0, 0)
+        payloads = connection.execute("SELECT payload FROM outbox WHERE topic = %s", (SCORES_UPDATED,)).fetchall()
+    messages = sum(sum(1 for _ in unpack(payload)) for (payload,) in payloads)
+    return float(rows), float(size), float(messages), float(sum(len(payload) for (payload,) in payloads))
 
 
 def _pace(bootstrap: str, members: list[str], sent: list[tuple[float, int]]) -> None:
@@ -294,52 +352,65 @@ def _pace(bootstrap: str, members: list[str], sent: list[tuple[float, int]]) -> 
     producer.flush()
 
 
-def measure(bench: Bench, events: int, runs: int, say: Callable[[str], None]) -> list[tuple[str, str, str]]:
-    """Rows of (what, figure, note)."""
-    rows: list[tuple[str, str, str]] = []
-
-    def note(what: str, figure: str, more: str = "") -> None:
-        rows.append((what, figure, more))
-        say(f"{what}: {figure} {more}")
-
-    for size in (1000, 100_000):
-        members = members_of(size)
-        peers = {name: bench.peer(name, members, min(events, 300_000), runs) for name in PEERS}
-        for name, rate in peers.items():
-            note(f"{name}, {size:,} members", f"{rate:,.0f} events/s", "count and sum by member, nothing committed")
-        best = max(peers.values())
-        for what, count, other in (
-            ("one shard", 1, {"store_readings": False}),
-            ("two shards", 2, {"store_readings": False}),
-            ("one shard, every reading a row", 1, {"store_readings": True}),
-        ):
-            rate, memory = bench.rate(members, events, runs, count, **other)
-            note(
-                f"{what}, {size:,} members",
-                f"{rate:,.0f} events/s",
-                f"{rate / best:.1f} of the best peer; {memory:.2f} GB",
-            )
+def measure(bench: Bench, parts: list[str], events: int, runs: int, note: Note) -> None:
+    """Measures the parts; `note` is told of each figure."""
     members = members_of(1000)
-    p50, p99 = bench.latency(members)
-    note("produce to committed, 10,000 readings/s", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms", "1,000 members, one shard")
-    seconds = [bench.recovery(members, events) for _ in range(runs)]
-    note("kill -9 to caught up, 1,000 members", f"{median(seconds):.1f} s", f"{events:,} readings, killed half-way")
-    return rows
+    if "rates" in parts:
+        for size in (1000, 100_000):
+            _rates(bench, size, events, runs, note)
+    if "latency" in parts:
+        found = np.median([bench.latency(members) for _ in range(runs)], axis=0)
+        what = "produce to committed, 10,000 readings/s"
+        note(what, f"p50 {found[0]:.0f} ms, p99 {found[1]:.0f} ms", "1,000 members, one shard")
+    if "recovery" in parts:
+        seconds = median(bench.recovery(members, events) for _ in range(runs))
+        note("kill -9 to caught up, 1,000 members", f"{seconds:.1f} s", f"{events:,} readings, killed half-way")
+    if "written" in parts:
+        rows, size, messages, packed = bench.written(members_of(2000))
+        note("history written a member-day", f"{rows:.2f} rows, {size:.0f} bytes", "10 readings a day, 30 days")
+        note("`scores.updated` a member-day", f"{messages:.2f} messages, {packed:.0f} bytes", "packed in the outbox")
+
+
+def _rates(bench: Bench, size: int, events: int, runs: int, note: Note) -> None:
+    members = members_of(size)
+    peers = {name: bench.peer(name, members, min(events, 300_000), runs) for name in PEERS}
+    for name, rate in peers.items():
+        note(f"{name}, {size:,} members", f"{rate:,.0f} events/s", "count and sum by member, nothing committed")
+    best = max(peers.values())
+    for what, count, stored in (
+        ("one shard", 1, False),
+        ("two shards", 2, False),
+        ("one shard, every reading a row", 1, True),
+    ):
+        rate, memory = bench.rate(members, events, runs, count, store_readings=stored)
+        figure = f"{rate / best:.1f} of the best peer; {memory:.2f} GB"
+        note(f"{what}, {size:,} members", f"{rate:,.0f} events/s", figure)
 
 
 def run(
     events: Annotated[int, typer.Option(help="readings a run of the shard; a peer takes 300,000 at most")] = 4_000_000,
     runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 3,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"only this part, of {', '.join(PARTS)}; may be given again")
+    ] = None,
     out: Annotated[Path, typer.Option(help="file to write")] = _RESULTS,
 ) -> None:
     """Measure a shard on a real broker beside confluent-kafka, Quix Streams and Bytewax, and write the table."""
+    if unknown := sorted({*(part or PARTS)} - {*PARTS}):
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(PARTS)}", param_hint="--part")
+    rows: list[tuple[str, str, str]] = []
+
+    def note(what: str, figure: str, more: str) -> None:
+        rows.append((what, figure, more))
+        typer.echo(f"{what}: {figure}; {more}")
+
     described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="vitanexus-bench-") as folder:
         broker = KafkaBroker(Path(folder) / "kafka", fetch_jars())
         broker.start()
         server, url = postgres.EmbeddedPostgres(Path(folder) / "postgres").start()
         try:
-            rows = measure(Bench(broker, url), events, runs, typer.echo)
+            measure(Bench(broker, url), part or [*PARTS], events, runs, note)
         finally:
             postgres.stop(server)
             broker.stop()

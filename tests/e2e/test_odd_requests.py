@@ -30,7 +30,8 @@ BODIES: Mapping[str, object] = {
         "wearables": {"steps": {"mean": 4000, "days": 20}},
         "care": {"inpatient": {"cost": 100.0, "count": 1}},
     },
-    "/v1/premiums/recommendation": PREMIUM | {"members": 100, "changes_last_12_months": ["0.04"]},
+    "/v1/premiums/recommendation": PREMIUM
+    | {"cohort_id": "c", "line_of_business": "individual", "members": 100, "changes_last_12_months": ["0.04"]},
     "/v1/simulations": {
         "kind": "ibnr",
         "paths": 100,
