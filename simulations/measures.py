@@ -69,7 +69,8 @@ def measure(sample: Floats, levels: tuple[float, ...]) -> Measures:
     mean = float(x.mean())
     centred = x - mean
     sd = float(np.sqrt(centred @ centred / (n - 1))) if n > 1 else 0.0
-    skewness = float(np.mean(centred**3) / sd**3) if sd > 0 else 0.0
+    cubed = sd**3 if sd > 0 else 0.0  # 0 of deviations so small that nothing of them is left
+    skewness = float(np.mean(centred**3) / cubed) if cubed > 0 else 0.0
     quantiles, tails = [], []
     for level in levels:
         at = max(int(np.ceil(n * level - 1e-9)) - 1, 0)

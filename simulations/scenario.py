@@ -3,19 +3,31 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulations.errors import SpecError
 
 MOST_DOLLARS = 1e14
 """Largest amount a scenario may name: below what 64-bit cents hold, above any cost there is."""
-Positive = Annotated[float, Field(gt=0)]
+LEAST, MOST = 1e-9, 1e15
+"""Bounds of what must be positive: no quantity of a pool is smaller or larger, and its cube is still a number."""
+Positive = Annotated[float, Field(ge=LEAST, le=MOST)]
 NotNegative = Annotated[float, Field(ge=0)]
 Limit = Annotated[float, Field(gt=0, le=MOST_DOLLARS, description="dollars; left out for no limit")]
 Amount = Annotated[float, Field(ge=0, le=MOST_DOLLARS, description="dollars")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-ColumnOrNumber = Annotated[float, Field(ge=0, le=10_000, description="a member-year")] | str
+
+
+def _none_or_some(value: float) -> float:
+    if 0 < value < LEAST:
+        raise ValueError(f"Input should be 0 or at least {LEAST}")
+    return value
+
+
+ColumnOrNumber = (
+    Annotated[float, Field(ge=0, le=10_000, description="a member-year"), AfterValidator(_none_or_some)] | str
+)
 
 
 class _Strict(BaseModel):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from simulations.errors import SpecError
 
 Floats = NDArray[np.float64]
+MOST_AMOUNT = 1e18
+"""In the smallest of currencies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,14 @@ class Triangle:
         if np.isnan(self.cumulative[known]).any():
             i, j = np.argwhere(known & np.isnan(self.cumulative))[0]
             raise SpecError("triangle", f"origin {self.origins[i]}, development {j + 1} is missing")
+        large = known & ~(np.abs(self.cumulative) <= MOST_AMOUNT)
+        if large.any():
+            i, j = np.argwhere(large)[0]
+            raise SpecError(
+                "triangle",
+                f"origin {self.origins[i]}, development {j + 1}: {self.cumulative[i, j]:.3g} is no amount of money "
+                f"(the largest taken is {MOST_AMOUNT:.0e})",
+            )
         if not np.all(self.cumulative[known & (np.arange(columns) == 0)] >= 0):
             raise SpecError("triangle", "a first development is negative")
 
@@ -239,7 +249,12 @@ def over_dispersed_poisson(triangle: Triangle) -> OverDispersedPoisson:
     past, future = design[known], design[~known]
     information = past.T @ (past * fitted[known][:, None])
     gradient = future.T @ fitted[~known]
-    estimation = phi * float(gradient @ np.linalg.solve(information, gradient))
+    try:
+        estimation = phi * float(gradient @ np.linalg.solve(information, gradient))
+    except np.linalg.LinAlgError as error:
+        raise SpecError(
+            "triangle", f"amounts from {fitted[told].min():.3g} to {fitted[told].max():.3g}: too far apart to fit"
+        ) from error
     reserve = float(fitted[~known].sum())
     return OverDispersedPoisson(
         fitted,

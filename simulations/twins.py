@@ -169,7 +169,8 @@ class Twins:
         gap = first - mean
         variance = float(w @ second + w @ gap**2)
         third_central = float(w @ third + 3.0 * (w @ (gap * second)) + w @ gap**3)
-        return mean, float(np.sqrt(variance)), third_central / variance**1.5 if variance > 0 else 0.0
+        cubed = variance**1.5  # 0 of costs so small that nothing of them is left
+        return mean, float(np.sqrt(variance)), third_central / cubed if cubed > 0 else 0.0
 
     def _lattice(
         self,
