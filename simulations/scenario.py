@@ -378,7 +378,9 @@ def parse(document: Any) -> Scenario:
         raise SpecError("scenario", f"is no document of texts, numbers and lists: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"] if part not in _TAGS)
+        path = ".".join(
+            str(part) for part in first["loc"] if part not in _TAGS and not str(part).startswith("function-")
+        )
         given = first.get("input")
         shown = f" (given: {given!r})" if not isinstance(given, dict) else ""
-        raise SpecError(path or "scenario", f"{first['msg']}{shown}") from error
+        raise SpecError(path or "scenario", f"{first['msg'].removeprefix('Value error, ')}{shown}") from error

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster.simulation import job
 from cluster.simulation.files import Inputs, read_scenario
 from simulations.errors import SpecError
 from simulations.reserve import here
+from simulations.triangles import Triangle, over_dispersed_poisson
 
 HEAD = "kind: {kind}\nseed: 1\npaths: 1000\nportfolio: members.csv\n"
 CATEGORY = """categories:
@@ -96,3 +98,41 @@ def test_a_limit_above_any_cost_is_none(tmp_path: Path) -> None:
 def test_what_is_expected_fits_into_cents(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="dollars of claims expected: more than 1e"):
         simulated(tmp_path, CATEGORY.replace("scale: 500.0", "scale: 1e10"), "rate\n" + "10000\n" * 100)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("poisson", "negative_binomial, dispersion: 1e-300"),
+            r"categories\.0\.frequency\.dispersion: .*or equal to 0\.000000001 .given: 1e-300",
+        ),
+        (
+            ("rate: rate", "rate: 1e-300"),
+            r"categories\.0\.frequency\.rate: Input should be 0 or at least 1e-09 .given: 1e-300",
+        ),
+        (("shape: 2.0", "shape: 1e-300"), r"categories\.0\.severity\.shape: .*or equal to 0\.000000001"),
+        (("categories", "exposure: 1e-300\ncategories"), r"^exposure: Input should be 0 or at least 1e-09"),
+    ],
+)
+def test_quantities_that_no_pool_has_are_named(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        simulated(tmp_path, CATEGORY.replace(*change), "rate\n1\n")
+
+
+def test_a_column_of_what_hardly_happens_is_simulated(tmp_path: Path) -> None:
+    for rate in ("1e-12", "1e-300", "0"):
+        found = simulated(tmp_path, CATEGORY, f"rate\n{rate}\n{rate}\n")
+        assert found["groups"]["total"]["gross"]["mean"] == 0.0
+
+
+def test_a_triangle_of_amounts_too_large_or_too_far_apart_is_named() -> None:
+    with pytest.raises(SpecError, match=r"origin 2020, development 2: 1e\+50 is no amount of money"):
+        Triangle(np.array([[10.0, 1e50], [11.0, np.nan]]), ("2020", "2021"))
+    cells = np.array([[1e-5, 1e17, 1e17], [1e-5, 1e17, np.nan], [1e-5, np.nan, np.nan]])
+    try:
+        found = over_dispersed_poisson(Triangle(cells, ("1", "2", "3")))
+    except SpecError as refused:
+        assert "too far apart" in str(refused)
+    else:
+        assert np.isfinite([found.estimation_error, found.prediction_error]).all()
