@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -93,7 +94,7 @@ def worn(members: list[str], now_ms: int) -> Iterator[tuple[str, bytes]]:
     for day in range(_DAYS, 0, -1):
         for hour, (metric, unit, _, usual, strays) in enumerate(signs):
             steady = 1.0 if metric == "spo2" else habits[metric]
-            values = np.clip(usual * steady + strays * chance.standard_normal(len(members)), 1, None)
+            values = np.clip(usual * steady + strays * chance.standard_normal(len(members)), 0.5 * usual, None)
             time_ms = now_ms - day * 86_400_000 + hour * 3_600_000
             for member, value in zip(
                 members, np.minimum(values, 99.0 if unit == "%" else np.inf).tolist(), strict=True
@@ -298,15 +299,16 @@ class Bench:
     def written(self, members: list[str]) -> tuple[float, float, float, float]:
         """A member-day's rows of history, bytes in them and their indexes, messages, and bytes of these in the outbox.
 
-        Batches hold two readings a member, so that a day of ten is five batches, as it would be live.
+        Two readings of each member are committed before the next two come, as it would be live.
         """
-        total = len(members) * _DAYS * sum(sign[2] for sign in _DAY)
         now_ms = int(time.time() * 1000) // 86_400_000 * 86_400_000
         url, progress = self.fresh(members, 1, again=False)
-        fill(self.bootstrap, READING.topic, worn(members, now_ms))
-        before = _sizes(url)
-        with shards(url, self.bootstrap, poll_records=2 * len(members), store_readings=False, batch_seconds=60.0):
-            progress.until(total + 1)
+        before, log, sent = _sizes(url), worn(members, now_ms), 1
+        with shards(url, self.bootstrap, store_readings=False):
+            while two := list(islice(log, 2 * len(members))):
+                fill(self.bootstrap, READING.topic, iter(two))
+                sent += len(two)
+                progress.until(sent)
         return tuple((b - a) / len(members) / _DAYS for a, b in zip(before, _sizes(url), strict=True))  # type: ignore[return-value]
 
     def recovery(self, members: list[str], events: int) -> float:
