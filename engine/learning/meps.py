@@ -65,21 +65,18 @@ SUPPLY: dict[str, str] = {
 class MepsYear:
     """One year's persons. `cost` is the year's total in dollars, `weight` the person weight (NaN if absent).
 
-    `race` is MEPS's RACETHX (NaN if absent): for evaluation by group, never a feature.
+    `race` is MEPS's RACETHX (NaN if absent): for evaluation by group, never a feature. `dupersid` and `panel` are as
+    the file has them, `keys` (dupersid, panel) of each person: neither alone names a person over the years.
     """
 
     year: int
-    dupersid: pa.StringArray
-    panel: pa.Int64Array
+    dupersid: pa.ChunkedArray
+    panel: pa.ChunkedArray
+    keys: list[tuple[str, int]]
     features: NDArray[np.float32]
     cost: NDArray[np.float64]
     weight: NDArray[np.float64]
     race: NDArray[np.float64]
-
-    @property
-    def keys(self) -> list[tuple[str, int]]:
-        """(dupersid, panel) of each person: neither alone names a person over the years."""
-        return list(zip(self.dupersid.to_pylist(), self.panel.to_pylist(), strict=True))
 
 
 def read_meps(directory: Path, year: int) -> MepsYear:
@@ -105,8 +102,9 @@ def read_meps(directory: Path, year: int) -> MepsYear:
         columns[code] = np.fmax.reduce([_yes(table, name, path) for name in names])
     return MepsYear(
         year,
-        pa.array(texts(table, "dupersid", path)),
-        _panels(table, path),
+        table["dupersid"],
+        table["panel"],
+        list(zip(texts(table, "dupersid", path), _panels(table, path), strict=True)),
         np.stack([columns[feature.code] for feature in BASE_FEATURES], axis=1).astype(np.float32),
         _valid(table, f"totexp{suffix}", path),
         _valid(table, f"perwt{suffix}f", path),
@@ -114,12 +112,12 @@ def read_meps(directory: Path, year: int) -> MepsYear:
     )
 
 
-def _panels(table: pa.Table, path: Path) -> pa.Int64Array:
+def _panels(table: pa.Table, path: Path) -> list[int]:
     values = floats(table, "panel", path)
     bad = np.flatnonzero(np.isnan(values) | (values != np.floor(values)))
     if bad.size:
         raise SourceError(f"{path}: column 'panel', row {bad[0] + 1}: {table['panel'][bad[0]].as_py()!r} is no panel")
-    return pa.array(values.astype(np.int64))
+    return [int(value) for value in values.tolist()]
 
 
 def _valid(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:
