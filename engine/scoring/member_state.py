@@ -302,7 +302,7 @@ class PartitionState:
             state._index.add(TextColumn(arrays["ids"], np.cumsum(lengths) - lengths, lengths))
             state._reserve(len(lengths))
             for name, field in _FIELDS.items():
-                told = name.startswith("told_") and name not in arrays  # before version 1.1: nothing was told yet
+                told = name.startswith("told_") and name not in arrays  # of before the rule: nothing is told yet
                 state._columns[name][: len(lengths)] = field.fill if told else arrays[name]
             for name, field in _DERIVED.items():
                 state._columns[name][: len(lengths)] = field.fill

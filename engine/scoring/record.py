@@ -17,7 +17,7 @@ from engine.scoring.risk_factors import RiskFactor
 from engine.scoring.told import score_columns, told_rows
 
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
-_COMPONENT = {code: i for i, code in enumerate(COMPONENTS)}
+_COMPONENT = {metric.code: COMPONENTS.index(metric.code) if metric.code in COMPONENTS else None for metric in METRICS}
 _CARE = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
 _NOTHING_KNOWN = np.where(_CARE, 0.0, np.nan).astype(np.float32)
 
@@ -87,9 +87,10 @@ def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInput
         for diagnosis in record.diagnoses:
             for condition in conditions_of(diagnosis):
                 features[i, FEATURE_INDEX[CONDITIONS[condition]]] = 1.0
-        for code in COMPONENTS:
-            if code in record.month:
-                month[i, _COMPONENT[code]], days[i, _COMPONENT[code]] = record.month[code], record.days[code]
+        for code, value in record.month.items():
+            at = _COMPONENT[code]
+            if at is not None:
+                month[i, at], days[i, at] = value, record.days[code]
         for code, value in record.vitals.items():
             last_value[i, METRIC_INDEX[code]] = value
             last_time[i, METRIC_INDEX[code]] = record.as_of_us

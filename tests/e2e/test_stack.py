@@ -30,6 +30,12 @@ def test_a_second_up_says_what_is_running(stack: RunningStack) -> None:
     assert secret not in told + shown.stdout
 
 
+def test_the_agent_that_takes_jobs_has_no_port_that_a_second_stack_would_want(stack: RunningStack) -> None:
+    raylet = next(child for child in stack.supervisor.children(recursive=True) if child.name() == "raylet")
+    agent = next(word for word in raylet.cmdline() if word.startswith("--dashboard_agent_command="))
+    assert "--listen-port=0 " in f"{agent} " and "52365" not in agent
+
+
 def test_a_recycled_pid_is_left_alone(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["cluster.simulation", "simulations", "e
     from cluster.simulation import yaml12
     from cluster.simulation.files import Inputs, read_scenario
     from engine.domain.events import EVENT_KINDS
-    from engine.errors import VitaNexusError
+    from engine.errors import InvalidRecordError, VitaNexusError
     from engine.interop import sources
     from engine.streams.codec import decode
     from simulations.scenario import IbnrScenario, PoolScenario, parse
@@ -35,7 +35,8 @@ def _source(source: str, name: str) -> Target:
     def target(folder: Path, data: bytes) -> None:
         (folder / name).write_bytes(data)
         for event in sources.read(source, folder):
-            decode(event.kind, json.dumps(event.fields).encode(), NOW_MS)
+            with contextlib.suppress(InvalidRecordError):  # a dead letter; the rows behind it count as well
+                decode(event.kind, json.dumps(event.fields).encode(), NOW_MS)
 
     return target
 
@@ -59,9 +60,11 @@ def _scenario(folder: Path, data: bytes) -> None:
 
 
 def _document(folder: Path, data: bytes) -> None:
-    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON never comes here
+    try:
         document = json.loads(data)
-        parse(document)
+    except (ValueError, RecursionError):  # what is no JSON never comes to `parse`
+        return
+    parse(document)
 
 
 def _payload(folder: Path, data: bytes) -> None:

@@ -154,3 +154,8 @@ def test_an_unknown_metric_is_named(scorer: HealthScorer) -> None:
     with pytest.raises(KeyError, match="aura"):
         score_record(scorer, record(aura=1.0))
     assert "steps" in METRIC_INDEX
+
+
+def test_a_metric_that_does_not_exist_is_no_month_of_a_record(scorer: HealthScorer) -> None:
+    with pytest.raises(KeyError, match="stepps"):
+        score_record(scorer, record({"age": 40.0, "male": 1.0}, month={"stepps": 4000.0}, days=20))

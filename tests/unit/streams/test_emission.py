@@ -176,10 +176,8 @@ def last_rows(log: Log, scorer: HealthScorer, seed: int | None) -> dict[str, dic
         slots = np.arange(len(state))
         for slot, now in enumerate(told_rows(current_scores(scorer, state, slots).columns)):
             row = last[now["member_id"]]
-            assert (row["score"], row["predicted_cost"]) == (
-                pytest.approx(state["told_score"][slot], rel=0, abs=0, nan_ok=True) if row["score"] else None,
-                pytest.approx(state["told_cost"][slot], rel=0, abs=0, nan_ok=True) if row["score"] else None,
-            ), "the last row of history and what the state says was told"
+            told = (state[name][slot].item() for name in ("told_score", "told_cost"))
+            assert [row["score"], row["predicted_cost"]] == [None if x != x else x for x in told], "told, and as told"
             assert row["category"] == now["category"], "a change of category without its row"
             assert now["category"] == (CATEGORIES[c] if (c := state["category"][slot]) >= 0 else "Insufficient data")
             assert row["as_of"] // (DAY_MS * 1000) == now["as_of"] // (DAY_MS * 1000)
