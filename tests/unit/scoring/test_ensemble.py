@@ -181,33 +181,36 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
     assert scored(ahead) == scored(unknown) != before
 
 
-instants = st.integers(AS_OF - 2 * VALID_US, AS_OF + 2 * VALID_US)
-result = st.tuples(st.sampled_from(sorted(WELL)), instants, st.floats(1.0, 9.0))
-results = st.lists(result, min_size=1, max_size=12, unique_by=lambda each: each[0])
+panels = st.fixed_dictionaries(
+    {test: st.tuples(st.integers(0, 3), st.sampled_from([WELL[test], UNWELL[test]])) for test in WELL}
+)
+"""A result of each test: so many days before AS_OF, and its value."""
 
 
-@given(first=results, more=results, at=st.lists(instants, min_size=2, max_size=5), near=st.booleans())
+@given(first=panels, more=panels, data=st.data())
 def test_a_hazard_that_was_kept_is_the_one_made_anew(
-    scorer: HealthScorer, first: list, more: list, at: list[int], near: bool
+    scorer: HealthScorer, first: dict, more: dict, data: st.DataObject
 ) -> None:
-    """Whatever results came before and after a score, and whichever have grown too old since."""
+    """Whatever results came before and after a score, and whichever are not there yet or have grown too old."""
 
-    def add(state: PartitionState, panel: list) -> None:
-        tests, times, values = zip(*panel, strict=True)
-        slots = np.zeros(len(panel), np.int64)
-        state.add_labs(slots, np.array([LAB_INDEX[t] for t in tests]), np.array(times), np.array(values))
+    def add(state: PartitionState, panel: dict) -> None:
+        tests = np.array([LAB_INDEX[test] for test in panel])
+        days, values = zip(*panel.values(), strict=True)
+        state.add_labs(np.zeros(len(tests), np.int64), tests, AS_OF - np.array(days) * US_DAY, np.array(values))
 
     def hazard(state: PartitionState, as_of_us: int) -> float:
         inputs = score_inputs(state, np.array([0]), np.array([as_of_us]), scorer.models.physiology)
         return float(inputs.hazard[0])
 
-    turns = [turn for _, time, _ in first for turn in (time - 1, time, time + VALID_US - 1, time + VALID_US)]
     kept = PartitionState(0)
     kept.enrol(TextColumn.of(["m"]))
     kept["birth_day"][0], kept["base_as_of"][0] = DAY - 20_000, AS_OF
+    times = [AS_OF - day * US_DAY for day in range(4)]
+    turns = [turn + k for time in times for turn in (time, time + VALID_US) for k in (-1, 0)]
     for panel in (first, more):
         add(kept, panel)
-        for as_of_us in [*at, *(turns if near else ())]:
+        assert np.isfinite(hazard(kept, AS_OF))
+        for as_of_us in [*data.draw(st.lists(st.sampled_from(turns), max_size=8)), AS_OF]:
             anew = PartitionState.load(kept.dump())
             np.testing.assert_array_equal(hazard(kept, as_of_us), hazard(anew, as_of_us))
 
