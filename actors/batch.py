@@ -1,21 +1,22 @@
-"""The batch over the database: every partition's members scored from stored events, through Ray Data."""
+"""The batch over the database: every partition's members scored from stored events, as Ray tasks."""
 
-import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
+import ray
 
 from actors.rebuild import rebuilt
 from engine.domain.batch import Rows
 from engine.domain.model_set import ModelSet
 from engine.learning.registry import Scorers
 from engine.scoring.health_score import HealthScorer, ScoringRules
+from engine.storage.history import history
 from engine.streams.scoring import Marked, score_members
 from engine.streams.topics import PARTITIONS
 
@@ -53,23 +54,23 @@ class BatchPlan:
 
 def score_partition(plan: BatchPlan, scorer: HealthScorer, partition: int) -> Rows:
     """Rows of the score history of all the partition's members, as the daily batch of that moment would make them."""
-    state = rebuilt(plan.postgres_url, partition)
+    with history(plan.postgres_url) as connection:
+        state = rebuilt(connection, partition)
     slots = np.arange(len(state))
     as_of = np.maximum(state["watermark"][slots], plan.as_of_us)
     ((rows, _),) = score_members(scorer, [Marked(state, slots, slots, as_of, asked=True)])
     return rows
 
 
-class _Partitions:
-    """Scores the partitions of a block."""
+@lru_cache(maxsize=1)
+def _scorer(plan: BatchPlan) -> HealthScorer:
+    """Kept by the worker's process from one partition to the next."""
+    return Scorers(plan.rules, plan.models, plan.registry)("")
 
-    def __init__(self, plan: BatchPlan) -> None:
-        self._plan = plan
-        self._scorer = Scorers(plan.rules, plan.models, plan.registry)("")
 
-    def __call__(self, block: dict[str, Any]) -> pa.Table:
-        found = [score_partition(self._plan, self._scorer, int(partition)) for partition in block["id"]]
-        return pa.concat_tables([_arrow(rows) for rows in found])
+@ray.remote(num_cpus=1, max_retries=-1)
+def _scored(plan: BatchPlan, partition: int) -> pa.Table:
+    return _arrow(score_partition(plan, _scorer(plan), partition)).sort_by("member_id")
 
 
 def _arrow(rows: Rows) -> pa.Table:
@@ -79,23 +80,27 @@ def _arrow(rows: Rows) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-def score_database(plan: BatchPlan, out: Path, workers: int, progress: Callable[[int], None]) -> int:
-    """Scores every member of the database on `workers` actors of this Ray cluster, writes Parquet, counts members.
+def _in_order(plan: BatchPlan, workers: int) -> Iterator[pa.Table]:
+    """The partitions' members, `workers` partitions at a time. One whose worker dies is scored again."""
+    shared, ahead = ray.put(plan), deque[ray.ObjectRef]()
+    for partition in range(PARTITIONS):
+        if len(ahead) == workers:
+            yield ray.get(ahead.popleft())
+        ahead.append(_scored.remote(shared, partition))
+    while ahead:
+        yield ray.get(ahead.popleft())
 
-    The same rows in the same order for any number of workers; `progress` is told the members of each block.
+
+def score_database(plan: BatchPlan, out: Path, workers: int, progress: Callable[[int], None]) -> int:
+    """Scores every member of the database on `workers` CPUs of this Ray cluster, writes Parquet, counts members.
+
+    Members are ordered by partition and then by id: the same file for any number of workers. `progress` is told the
+    members of each partition.
     """
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    scored = ray.data.range(PARTITIONS, override_num_blocks=PARTITIONS).map_batches(
-        _Partitions,
-        fn_constructor_args=(plan,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
-    )
     members = 0
     with pq.ParquetWriter(out, _SCHEMA) as writer:
-        for block in scored.sort("member_id").iter_batches(batch_format="pyarrow", batch_size=None):
-            writer.write_table(block.cast(_SCHEMA))
-            members += block.num_rows
+        for scored in _in_order(plan, workers):
+            writer.write_table(scored)
+            members += scored.num_rows
             progress(members)
     return members

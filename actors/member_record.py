@@ -1,6 +1,8 @@
 """A member as a record to score: from the events that PostgreSQL keeps of them."""
 
 import datetime as dt
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from engine.scoring.measures import VALID_US
 from engine.scoring.member_features import base_features
 from engine.scoring.record import HealthRecord
 from engine.scoring.state_kernels import DAYS
-from engine.storage.history import stored_events
+from engine.storage.history import history, stored_events
 from engine.streams.topics import partition_of
 
 _US_PER_DAY = 86_400_000_000
@@ -24,9 +26,11 @@ def member_record(url: str, member_id: str) -> HealthRecord | None:
     It holds what the daily batch scores, but for the steps forecast, which a record does not carry.
     """
     partition = partition_of(member_id)
-    state = rebuilt(url, partition, member_id)
-    if not len(state):
-        return None
+    with history(url) as connection:
+        state = rebuilt(connection, partition, member_id)
+        if not len(state):
+            return None
+        claims = [claim for some in stored_events(connection, CLAIM, partition, member_id) for claim in some]
     slot = np.zeros(1, np.int64)
     as_of = np.asarray(state["watermark"][slot])
     now = int(as_of[0])
@@ -41,18 +45,17 @@ def member_record(url: str, member_id: str) -> HealthRecord | None:
         month={m.code: v for m, v in zip(METRICS, month, strict=True) if v == v},
         days={m.code: d for m, d in zip(METRICS, days, strict=True) if d},
         vitals={m.code: v for m, time, v in measured if 0 <= now - time <= _US_PER_DAY},
-        diagnoses=_diagnoses(url, partition, member_id, now),
+        diagnoses=_diagnoses(claims, now),
         labs={t.code: v for t, time, v in tested if 0 <= now - time <= VALID_US},
         observed_days=max(0, now // _US_PER_DAY - int(state["since_day"][0])),
     )
 
 
-def _diagnoses(url: str, partition: int, member_id: str, now_us: int) -> list[str]:
+def _diagnoses(claims: Iterable[Any], now_us: int) -> list[str]:
     """Codes on claims of the year of `now_us` and of the year before it."""
     year = dt.datetime.fromtimestamp(now_us / 1e6, dt.UTC).year
     found: dict[str, None] = {}
-    for claims in stored_events(url, CLAIM, partition, member_id):
-        for claim in claims:
-            if year - 1 <= claim.service_date.year <= year:
-                found.update(dict.fromkeys(claim.diagnoses))
+    for claim in claims:
+        if year - 1 <= claim.service_date.year <= year:
+            found.update(dict.fromkeys(claim.diagnoses))
     return list(found)

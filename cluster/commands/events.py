@@ -69,7 +69,7 @@ def score_batch(
     out: Annotated[
         Path | None, typer.Option(help="score from the database's stored events into this Parquet file instead")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Ray actors that score, with --out")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="processes of Ray that score, with --out")] = 2,
     address: Annotated[str, typer.Option(help="Ray cluster, with --out; on this machine where left out")] = "",
     directory: Directory = DEFAULT,
 ) -> None:

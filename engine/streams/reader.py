@@ -114,7 +114,7 @@ class RecordReader(Protocol):
 class KafkaReader:
     """`RecordReader` on kafka-python's consumer."""
 
-    def __init__(self, bootstrap: str, client_id: str, fetch_wait_ms: int = 200) -> None:
+    def __init__(self, bootstrap: str, client_id: str, fetch_wait_ms: int = 500) -> None:
         self._bootstrap = bootstrap
         with broker_errors(bootstrap, "connect a consumer"):
             self._consumer = KafkaConsumer(

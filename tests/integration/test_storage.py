@@ -17,7 +17,7 @@ from engine.domain.tables import TABLE, TABLES
 from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows
-from engine.storage.history import stored_events
+from engine.storage.history import history, stored_events
 from engine.storage.migrate import core_url, migrate
 from engine.storage.placement import Placement
 from engine.storage.queries import Queries
@@ -326,7 +326,8 @@ def test_events_stored_in_an_older_spelling_are_read_in_todays(database: str) ->
             "diagnoses, bill_type, revenue_center, paid_cents, partition, kafka_offset) VALUES ('e', 's', 'm', "
             "'2018-08-01', 'c', 1, 'institutional', '2018-08-01', ARRAY['e11.9', 'I252'], '0131', '450', 100, 3, 7)"
         )
-    ((claim,),) = stored_events(database, CLAIM, 3)
+    with history(database) as connection:
+        ((claim,),) = stored_events(connection, CLAIM, 3)
     assert claim.diagnoses == ["E119", "I252"]
     assert (claim.bill_type, claim.revenue_center, claim.procedure) == ("131", "0450", None)
 
