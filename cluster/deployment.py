@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 from ray import serve
+from ray.serve.exceptions import RayServeException
 from ray.util import list_named_actors
 
 from actors.names import NAMESPACE, RELAY, SUPERVISOR, is_shard, shard_name
@@ -37,6 +38,8 @@ APPLICATION = "vitanexus"
 _READY_SECONDS = 240.0
 """How long a part may take to start: long enough for a laptop that is busy with something else."""
 _STOP_SECONDS = 40.0
+_NOT_SERVED = (ray.exceptions.RayError, RuntimeError, RayServeException)
+"""What Ray raises where there is no Serve to take an application from, or where it goes away just then."""
 
 
 def shard_plan(settings: Settings, endpoints: Endpoints) -> ShardPlan:
@@ -145,7 +148,7 @@ def started(part: str, start: Callable[[], None], clear: Callable[[], None]) -> 
                     f"its log is in {_serve_logs()}"
                 ) from error
             get_logger(part="stack").warning(f"{part} did not start, trying once more", error=reason)
-            with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+            with contextlib.suppress(*_NOT_SERVED):
                 clear()
 
 
@@ -193,7 +196,7 @@ def undeploy(postgres_url: str) -> None:
     if not ray.is_initialized():
         return
     end_actors([SUPERVISOR], _STOP_SECONDS)
-    with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+    with contextlib.suppress(*_NOT_SERVED):
         serve.delete(APPLICATION)
     end_actors([*filter(is_shard, list_named_actors()), RELAY], _STOP_SECONDS)
     if postgres_url and board_folder(postgres_url):
