@@ -14,7 +14,7 @@ endef
 # fresh examples at each call
 FUZZED = --hypothesis-profile fuzz --hypothesis-seed $$(date +%s)
 
-.PHONY: demo test test-unit test-integration test-e2e test-all flaky fuzz simulate check bench bench-streaming bench-serving bench-scale train docs constraints clean
+.PHONY: demo test test-unit test-integration test-e2e test-all flaky fuzz simulate kernels check bench bench-streaming bench-serving bench-scale train docs constraints clean
 
 demo: $(VENV)/.installed-local ## run the main job: 1,000 members, a month of events, scores and a premium
 	$(BIN)/vitanexus demo
@@ -24,11 +24,16 @@ test: test-unit test-integration test-e2e ## the whole test suite, slow proofs s
 test-unit: $(VENV)/.installed-dev ## unit and reference tests, over every core
 	$(call stage,unit,tests/unit tests/reference tests/simulator tests/fuzz -n auto --dist worksteal)
 
-test-integration: $(VENV)/.installed-dev ## real PostgreSQL, real broker, real Ray: alone on the machine
-	$(call stage,integration,tests/integration)
+test-integration: $(VENV)/.installed-dev ## real PostgreSQL, real broker, real Ray; the broker's tests beside the others
+	$(call stage,integration,tests/integration -n 2 --dist loadgroup)
 
 test-e2e: $(VENV)/.installed-dev ## the whole stack as a user starts it: alone on the machine
 	$(call stage,e2e,tests/e2e)
+
+kernels: $(VENV)/.installed-dev ## have numba compile, once, for every process that follows
+	$(BIN)/python -m tests.warm & warm=$$!; for kind in reserve premium ibnr; do \
+	    $(BIN)/vitanexus simulate configs/scenarios/$$kind.yaml --paths 1000 --out build/kernels/$$kind \
+	    || [ $$? = 2 ] || exit 1; done; wait $$warm
 
 test-all: $(VENV)/.installed-dev ## every test, the slow proofs whole
 	$(BIN)/pytest

@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from cluster.stack.state import Endpoints, StateDir
 from engine import tracing
 from engine.storage.queries import Queries
 from tests.collector import Collector
-from tests.waiting import PATIENCE, SCALE
+from tests.command import vitanexus
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,6 @@ class RunningStack:
                 if f"ray::{kind}"[:15] in child.name() or kind in " ".join(child.cmdline()):
                     found.append(child)
         return found
-
-
-def vitanexus(*words: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *words], capture_output=True, text=True, timeout=500 * SCALE, check=False
-    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.e2e.conftest import RunningStack, vitanexus
+from tests.command import vitanexus
+from tests.e2e.conftest import RunningStack
 from tests.waiting import PATIENCE
 
 TRIANGLE = [[100_000, 150_000, 160_000], [110_000, 170_000], [120_000]]

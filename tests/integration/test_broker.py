@@ -33,6 +33,7 @@ def test_a_shard_goes_on_after_the_broker_was_away(
     tmp_path: Path,
     scorer: HealthScorer,
 ) -> None:
+    """Half a minute: a broker that was killed looks through 640 logs before it answers again."""
     batch = events()
     enrolments = [event for event in batch if event.kind is ENROLLMENT]
     others = [event for event in batch if event.kind is not ENROLLMENT]

@@ -107,6 +107,7 @@ def armed(fleet: Fleet, name: str, failpoint: str) -> None:
 
 
 def test_kill_9_at_every_point_of_a_move(fleet: Fleet, scorer: HealthScorer) -> None:
+    """Half a minute: at each point a shard dies, is missed, and comes back."""
     batch = events(60, 4)
     places = [*GIVING, *TAKING]
     parts = [batch[i * len(batch) // len(places) : (i + 1) * len(batch) // len(places)] for i in range(len(places))]
@@ -180,6 +181,7 @@ def campaign(fleet: Fleet, scorer: HealthScorer, kills: int) -> None:
 
 
 def test_kills_at_random_while_partitions_move(fleet: Fleet, scorer: HealthScorer) -> None:
+    """Half a minute: 36 deaths, with commits before each."""
     campaign(fleet, scorer, 36)
 
 
