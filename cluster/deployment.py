@@ -5,7 +5,6 @@ import logging
 import shutil
 import ssl
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from actors.pace import ShardPlan
 from actors.relay import OutboxRelay
 from actors.score_board import board_folder
 from actors.supervisor import ShardSupervisor, end_actors
-from cluster.stack.process import free_port
+from cluster.stack.process import ask_directly, free_port
 from cluster.stack.state import Endpoints
 from engine.domain.model_set import ModelSet
 from engine.errors import StackError
@@ -183,8 +182,8 @@ def _wait_until_served(address: str, certificate: str) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5, context=trusted):  # noqa: S310 - our own address
-                return
+            ask_directly(f"{address}/healthz", 5, trusted)
+            return
         except OSError as error:
             if time.monotonic() > deadline:
                 raise StackError(f"{address} does not answer within {_READY_SECONDS:g} s: {error}") from error

@@ -2,8 +2,6 @@
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.metric_list import SERIES
+from cluster.stack.process import ask_directly
 from engine.errors import StackError
 
 _DISCOVERY = "prom_metrics_service_discovery.json"
@@ -51,9 +50,8 @@ def scrape(addresses: Iterable[str]) -> tuple[list[Sample], list[str]]:
     silent = []
     for address in addresses:
         try:
-            with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
-                samples += _declared(answer.read().decode())
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            samples += _declared(ask_directly(f"http://{address}/metrics", _TIMEOUT_SECONDS).decode())
+        except OSError:
             silent.append(address)
     return samples, silent
 

@@ -14,6 +14,7 @@ from cluster.observability.overview import document, tables
 from cluster.observability.scrape import Reading, Sample, scrape, targets
 from engine.errors import StackError
 from engine.settings import load_shard_scaling
+from tests.command import NO_PROXY, PROXY
 
 TEXT = """\
 # HELP ray_vitanexus_members Members the shard holds
@@ -90,6 +91,16 @@ def test_the_figures_are_what_the_endpoints_say_and_rates_what_they_grow(address
     out = io.StringIO()
     Console(file=out, width=140).print(tables(found))
     assert "shard-1" in out.getvalue() and "base_risk 4" in out.getvalue()
+
+
+def test_a_proxy_of_the_environment_is_not_asked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's own address is no loopback, and so on nobody's list of addresses without a proxy."""
+    for name, url in PROXY.items():
+        monkeypatch.setenv(name, url)
+    for name in NO_PROXY:
+        monkeypatch.delenv(name, raising=False)
+    samples, silent = scrape([address])
+    assert samples and not silent
 
 
 def test_a_counter_that_began_anew_has_no_rate() -> None:
