@@ -6,7 +6,8 @@ from actors.pace import Place
 from actors.ports import Clock
 from engine.domain.events import ENROLLMENT
 from engine.errors import StreamError
-from engine.streams.judge import Judged, judge
+from engine.streams.judge import judge
+from engine.streams.judged import Judged
 from engine.streams.reader import RecordReader
 from engine.streams.records import RecordBatch
 

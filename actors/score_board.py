@@ -31,7 +31,7 @@ from engine.domain.batch import Rows, TextColumn
 from engine.logs import get_logger
 from engine.scoring.member_index import MemberIndex
 from engine.scoring.told import told_row
-from engine.streams.judge import Judged
+from engine.streams.judged import Judged
 from engine.streams.topics import PARTITIONS, partition_of
 
 SLOT_BYTES = 2048
@@ -113,14 +113,12 @@ class ScoreBoard:
         `scored` are by partition the members whose score was made anew, and what makes the rows of some of them.
         """
         for part in judged:
-            for event in part.events:
-                member_id = getattr(event, "member_id", None)
-                if member_id is not None:
-                    at = self._holds(member_id)
-                    if at is not None:
-                        self._wipe(at, _SLOT.unpack_from(self._map, at)[0])
-                        self._again.add(member_id)
-        for members, rows_of in scored:
+            for member_id in part.perhaps_unscored():
+                at = self._holds(member_id)
+                if at is not None:
+                    self._wipe(at, _SLOT.unpack_from(self._map, at)[0])
+                    self._again.add(member_id)
+        for members, rows_of in scored if len(self._shown) else ():
             asked = {i: members[i] for i in np.flatnonzero(self._shown.find(members) >= 0).tolist()}
             shown = [i for i, member in asked.items() if member in self._again or self._holds(member) is not None]
             if shown:

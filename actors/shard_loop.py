@@ -24,7 +24,8 @@ from engine.errors import LeaseLostError, StreamError, TopicsChangedError
 from engine.logs import get_logger
 from engine.scoring.told import told_row
 from engine.streams import topics
-from engine.streams.judge import Judged, judge_all
+from engine.streams.judge import judge_all
+from engine.streams.judged import Judged
 from engine.streams.outputs import current_scores
 from engine.streams.processor import Processor, Scorers
 from engine.streams.reader import RecordReader

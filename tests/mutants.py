@@ -9,6 +9,7 @@ from actors.pace import ShardPlan
 from engine.domain.tables import TABLE
 from engine.storage.copy import copy_rows
 from engine.storage.shards import ShardStore
+from engine.streams.judged import JudgedReadings
 from engine.streams.processor import Processor
 
 
@@ -40,7 +41,7 @@ def without_duplicates(work: ShardPlan) -> None:
     drop = Processor._drop_duplicates
 
     def seeing_none(self: Processor, state, part, replaying: bool) -> None:
-        if part.readings is None:
+        if not isinstance(part, JudgedReadings):
             drop(self, state, part, replaying)
 
     Processor._drop_duplicates = seeing_none

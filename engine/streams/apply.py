@@ -1,6 +1,6 @@
 """Applies accepted events to a partition's state, kind by kind, and collects the rows to store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from engine.scoring.clinical import categories_of
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import NO_DAY
 from engine.streams.codec import days_since_1970
-from engine.streams.judge import Judged
 from engine.streams.readings import EVENT_ID, MEMBER, SOURCE, Readings, codes, units
 
 _PHARMACY = SERVICE_CATEGORIES.index("pharmacy")
@@ -51,28 +50,30 @@ class Touched:
         return np.flatnonzero(marked | based), np.flatnonzero(based)
 
 
-def stored_rows(judged: Judged) -> Rows:
-    """The accepted events as columns of their table."""
+def reading_rows(partition: int, found: Readings) -> Rows:
+    """Accepted readings as columns of their table."""
+    texts = {"event_id": EVENT_ID, "source": SOURCE, "member_id": MEMBER}
+    columns: dict[str, Any] = {name: found.text(which) for name, which in texts.items()}
+    columns |= {"metric": codes(found.metrics), "unit": units(found.metrics), "value": found.values}
+    columns |= {"time": found.times_ms * 1000, "kafka_offset": found.offsets}
+    return Rows(columns | {"partition": np.full(len(found), partition)})
+
+
+def event_rows(kind: EventKind, partition: int, events: Sequence[Any], offsets: Sequence[int]) -> Rows:
+    """Accepted events of any other kind as columns of their table."""
     columns: dict[str, Any] = {}
-    if judged.readings is not None:
-        found = judged.readings
-        texts = {"event_id": EVENT_ID, "source": SOURCE, "member_id": MEMBER}
-        columns = {name: found.text(which) for name, which in texts.items()}
-        columns |= {"metric": codes(found.metrics), "unit": units(found.metrics), "value": found.values}
-        columns |= {"time": found.times_ms * 1000, "kafka_offset": found.offsets}
-        return Rows(columns | {"partition": np.full(len(found), judged.partition)})
-    for column in judged.kind.stored:
+    for column in kind.stored:
         name = column.name
         if name == "partition":
-            columns[name] = [judged.partition] * len(judged.events)
+            columns[name] = [partition] * len(events)
         elif name == "kafka_offset":
-            columns[name] = list(judged.offsets)
+            columns[name] = list(offsets)
         elif column.sql == "timestamptz":
-            columns[name] = [getattr(event, name) * 1000 for event in judged.events]
+            columns[name] = [getattr(event, name) * 1000 for event in events]
         elif column.sql == "date":
-            columns[name] = [days_since_1970(getattr(event, name)) for event in judged.events]
+            columns[name] = [days_since_1970(getattr(event, name)) for event in events]
         else:
-            columns[name] = [getattr(event, name) for event in judged.events]
+            columns[name] = [getattr(event, name) for event in events]
     return Rows(columns)
 
 

@@ -10,25 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
-from engine.domain.duplicates import digest
-from engine.domain.events import ENROLLMENT, KIND_OF_TOPIC
+from engine.domain.events import KIND_OF_TOPIC
 from engine.domain.pending import Held
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import NO_DAY
-from engine.streams.apply import Touched, apply_events, apply_readings, stored_rows
+from engine.streams.apply import Touched
 from engine.streams.beside import beside
-from engine.streams.judge import (
-    DEAD_LETTER_COLUMNS,
-    Judged,
-    after,
-    dead_letter_rows,
-    expired_rows,
-    hold_strangers,
-    members_wanted,
-    refuse_misplaced,
-)
+from engine.streams.judge import DEAD_LETTER_COLUMNS, dead_letter_rows, expired_rows, hold_strangers, judge_held
+from engine.streams.judged import Judged
 from engine.streams.outputs import dead_letter_messages
 from engine.streams.scoring import Marked, renew_base, score_members
 
@@ -61,12 +52,11 @@ class Processor:
 
         def strangers(part: Judged) -> set[str]:
             state = self.states[part.partition]
-            return {member for member in members_wanted(part, state) if member not in state.pending}
+            return {member for member in part.members_wanted(state) if member not in state.pending}
 
         wanted = set[str]().union(*beside(strangers, judged, sum(map(len, judged))))
         for part in judged:
-            if part.kind is ENROLLMENT:
-                wanted -= {event.member_id for event in part.events}
+            wanted.difference_update(part.enrols())
         return wanted
 
     def process(
@@ -104,12 +94,11 @@ class Processor:
                 if part is None:
                     if topic not in due:
                         continue
-                    part = Judged(kind, partition, positions[topic, partition], 0)
+                    part = judge_held(kind, partition, positions[topic, partition], ())
                 self._take(state, part, due.get(topic, ()), commit, touched[partition], cluster_id, replaying)
                 dead_letter_rows(part, letters, cluster_id)
-                if kind is ENROLLMENT:
-                    for event in state.pending.release(event.member_id for event in part.events):
-                        due.setdefault(event.topic, []).append(event)
+                for event in state.pending.release(part.enrols()):
+                    due.setdefault(event.topic, []).append(event)
             if not replaying:
                 expired_ms = self._latest_ms(by_partition[partition].values()) - self._pending_ms
             self._expire(state, commit, letters, expired_ms)
@@ -140,17 +129,14 @@ class Processor:
         replaying: bool,
     ) -> None:
         if due:
-            part = after(due, part)
-        refuse_misplaced(part, state)
+            part.put_before(judge_held(part.kind, part.partition, part.next_offset, due))
+        part.refuse_misplaced(state)
         pending = hold_strangers(part, state, cluster_id) - len(due)
         accepted = len(part)
         self._drop_duplicates(state, part, replaying)
-        if part.readings is None:
-            apply_events(state, part.kind, part.events, commit.rows, touched)
-        else:
-            apply_readings(state, part.readings, part.slots, touched)
+        part.apply(state, commit.rows, touched)
         if part.kind.table:
-            commit.rows[part.kind.table] = stored_rows(part)
+            commit.rows[part.kind.table] = part.stored()
         gaps = part.next_offset - commit.offsets[part.kind.topic] - part.records
         commit.offsets[part.kind.topic] = part.next_offset
         refused = len(part.refused)
@@ -159,7 +145,7 @@ class Processor:
     @staticmethod
     def _latest_ms(parts: Iterable[Judged]) -> int:
         """The time of the partition's log: the latest timestamp of the batch's records."""
-        times = [part.batch.timestamps_ms for part in parts if part.batch is not None and len(part.batch)]
+        times = [part.batch.timestamps_ms for part in parts if part.records]
         return max((int(column.max()) for column in times), default=0)
 
     @staticmethod
@@ -174,23 +160,19 @@ class Processor:
             commit.counts[event.topic] = count + TopicCount(dead_letters=1, pending=-1)
 
     def _drop_duplicates(self, state: PartitionState, part: Judged, replaying: bool) -> None:
-        if part.readings is not None:
-            part.filter(~state.window.claim(part.readings.digests))
-            return
-        names = [(event.source, event.event_id) for event in part.events]
-        digests = np.fromiter((digest(*name) for name in names), np.uint64, len(names))
-        duplicate = state.window.claim(digests)
-        if part.kind.table:
-            table = part.kind.table
-            stored = self._known_events(table, names)
-            for i, name in enumerate(names):
-                itself = replaying and stored.get(name) == (part.partition, part.offsets[i])
+        duplicate = state.window.claim(part.digests())
+        guarded, table = part.guarded(), part.kind.table
+        if guarded:
+            stored = self._known_events(table, [(source, event_id) for source, event_id, _ in guarded])
+            for i, (*name, offset) in enumerate(guarded):
+                before = stored.get((name[0], name[1]))
+                itself = replaying and before == (part.partition, offset)
                 # one event under two members lies in two partitions, and so perhaps twice in this very batch
-                if (name in stored and not itself) or (table, *name) in self._claimed:
+                if (before is not None and not itself) or (table, *name) in self._claimed:
                     duplicate[i] = True
-            self._claimed.update((table, *name) for name in names)
+            self._claimed.update((table, source, event_id) for source, event_id, _ in guarded)
         if duplicate.any():
-            part.filter((~duplicate).tolist())
+            part.filter(~duplicate)
 
     def _score(self, commits: Sequence[PartitionCommit], touched: Mapping[int, Touched]) -> None:
         by_models: dict[str, list[tuple[PartitionCommit, Marked]]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from actors.shard_loop import ShardLoop
 from engine.domain.batch import PartitionCommit
 from engine.domain.pending import Pending
-from engine.streams.judge import Judged
+from engine.streams.judged import Judged
 from engine.streams.processor import Processor
 from tests.simulator.postgres import FakePostgres
 

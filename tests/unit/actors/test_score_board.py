@@ -22,7 +22,8 @@ from actors.score_board import (
 from engine.domain.batch import RealLists, Rows, TextColumn, TextLists
 from engine.domain.events import SELF_REPORT
 from engine.domain.tables import SCORES
-from engine.streams.judge import Judged
+from engine.streams.judged import JudgedEvents
+from engine.streams.records import RecordBatch
 from engine.streams.topics import PARTITIONS, partition_of
 
 ALL = tuple(range(PARTITIONS))
@@ -95,7 +96,8 @@ def test_a_batch_rewrites_what_is_shown_and_wipes_what_it_touches_unscored(board
     reader = BoardReader(str(tmp_path))
     for member in ("M1", "M2", "M3", "M4"):
         board.put(member, row(member, 10.0))
-    touched = Judged(SELF_REPORT, 0, 1, 2, events=[Told("M2"), Told("M3"), object()])
+    log = RecordBatch.of(SELF_REPORT.topic, 0, [], [], [], 1)
+    touched = JudgedEvents(SELF_REPORT, log, [], events=[Told("M2"), Told("M3")])
     board.batch([touched], scored(row("M1", 20.0), row("M9", 90.0), row("M2", 30.0)))
     assert reader.read("M1")[0]["score"] == 20.0
     assert reader.read("M2")[0]["score"] == 30.0

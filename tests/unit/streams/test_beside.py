@@ -8,6 +8,7 @@ import pytest
 from engine.domain.events import READING
 from engine.streams.beside import beside
 from engine.streams.judge import judge, judge_all
+from engine.streams.judged import JudgedReadings
 from engine.streams.records import RecordBatch
 
 MANY = 20_000
@@ -52,6 +53,6 @@ def test_large_batches_are_judged_as_each_alone() -> None:
         assert [(offset, str(error)) for offset, error, _ in found.refused] == [
             (offset, str(error)) for offset, error, _ in alone.refused
         ]
-        assert found.readings is not None and alone.readings is not None
+        assert isinstance(found, JudgedReadings) and isinstance(alone, JudgedReadings)
         for name in ("times_ms", "metrics", "values", "digests"):
             np.testing.assert_array_equal(getattr(found.readings, name), getattr(alone.readings, name))
