@@ -167,8 +167,18 @@ def execute(
     from cluster.simulation import stored
     from engine.storage.runs import Runs
 
-    database = connect(directory, "postgres").postgres
+    endpoints = connect(directory, "postgres")
+    database = endpoints.postgres
     runs = Runs(database, pool_size=1)
-    with ray_session(0, os.environ.get("RAY_ADDRESS", "auto")) as workers:
+    with ray_session(0, _cluster_of_job(endpoints.ray)) as workers:
         show(stored.execute(runs, run, runner(workers, growing=True), database, out, typer.echo))
     runs.close()
+
+
+def _cluster_of_job(known: str) -> str:
+    """Ray's address for a job: of the stack it was given where that has one.
+
+    Ray itself tells a job the address of some cluster of the machine, which need not be the one that took the job
+    (ray.dashboard's job supervisor asks for "auto").
+    """
+    return known or os.environ.get("RAY_ADDRESS", "auto")

@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 import yaml
 
+from engine.storage.runs import Runs
 from tests.command import vitanexus
 from tests.e2e.conftest import RunningStack
 from tests.waiting import PATIENCE
@@ -68,6 +70,17 @@ def test_a_triangle_over_http_gives_what_the_command_gives(stack: RunningStack, 
     assert stack.http.get(f"/v1/simulations/{run}/results").json() == local | {"run": run}
     assert stack.queries.count("simulation_results") >= 1 + 2 * len(local["groups"]["total"]["unpaid"]["quantiles"])
     assert run in [listed["run_id"] for listed in stack.http.get("/v1/simulations").json()["runs"]]
+
+
+def test_a_job_joins_the_cluster_of_its_own_stack(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray tells a job the address of some cluster of the machine: where two stacks run, often of the other."""
+    run, runs = uuid.uuid4().hex, Runs(stack.endpoints.postgres, pool_size=1)
+    runs.queue(run, IBNR, "test")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = stack.command("jobs", "run", run)
+    assert done.returncode == 0, done.stderr
+    assert runs.summary(run)["status"] == "succeeded"
+    runs.close()
 
 
 def test_a_submitted_scenario_takes_its_files_along(stack: RunningStack, tmp_path: Path) -> None:
