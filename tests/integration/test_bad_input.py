@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -228,18 +229,15 @@ def test_a_full_disk_is_waited_for(
         database = urlsplit(url).path[1:]
         connection.execute(f"ALTER DATABASE {database} SET default_tablespace = small")
     batch = events(40, 4)
-    produce(embedded_bootstrap, batch)
-    filler = folder / "filler"
-    filler.write_bytes(b"")
+    before = len(batch) // 5
+    produce(embedded_bootstrap, batch[:before])
     shard = ShardProcess(plan("shard-0", url, embedded_bootstrap, poll_records=100), tmp_path)
-    wait_total(url, len(batch) // 5)
-    with filler.open("ab") as file:
-        try:
-            while True:
-                file.write(bytes(65_536))
-                file.flush()
-        except OSError:
-            pass
+    wait_total(url, before)
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    produce(embedded_bootstrap, batch[before:])  # only now: no shard may be through before the disk is full
     wait_for(lambda: told(shard, "No space left on device"), "the disk to be full")
     time.sleep(1)
     assert shard.running
