@@ -28,6 +28,7 @@ from engine.scoring.member_state import PartitionState
 from engine.storage.shards import ShardStore
 from engine.streams.producer import EventProducer
 from engine.streams.topics import partition_of
+from tests.fleet import Load
 from tests.oracle import Expected
 from tests.shard_process import ShardProcess, check_all, committed, log_ends, plan, settle, wait_committed, wait_total
 from tests.waiting import PATIENCE
@@ -64,17 +65,14 @@ def kill_repeatedly(times: int, url: str, bootstrap: str, folder: Path, scorer: 
     chance = random.Random(20240301)
     batch = events(60, 2 + 2 * times)
     work = plan("shard-0", url, bootstrap, poll_records=50)
-    part = len(batch) // times
-    interrupted = 0
-    for number in range(times):
-        last = number == times - 1
-        produce(bootstrap, batch[number * part :] if last else batch[number * part : (number + 1) * part])
-        before = sum(committed(url).values())
+    load = Load(url, bootstrap, batch, pause=0.05)
+    for _ in range(times):
         shard = ShardProcess(work, folder)
-        wait_total(url, before + 1 + chance.randrange(part // 3))
+        before = sum(committed(url).values())
+        wait_total(url, before + 1 + chance.randrange(len(batch) // (2 * times)))
         shard.kill()
-        interrupted += sum(committed(url).values()) < (len(batch) if last else (number + 1) * part)
-    assert interrupted > 0, "the shard was done before every kill"
+        assert load.producing, "the shard was done before it was killed"
+    load.finish()
     expected = finish_and_check(ShardProcess(work, folder), url, bootstrap, scorer)
     assert expected.total().duplicates > 0
     assert expected.total().dead_letters > 0
