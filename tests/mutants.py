@@ -8,6 +8,7 @@ import psycopg
 from actors.pace import ShardPlan
 from engine.domain.tables import TABLE
 from engine.storage.copy import copy_rows
+from engine.storage.score_rows import Words, compact, model_set_of
 from engine.storage.shards import ShardStore
 from engine.streams.judged import JudgedReadings
 from engine.streams.processor import Processor
@@ -28,9 +29,11 @@ def without_suppression(work: ShardPlan) -> None:
         if replaying:
             with psycopg.connect(work.postgres_url) as connection, connection.cursor() as cursor:
                 for commit in commits:
-                    for table in ("readings", "scores"):
-                        if table in commit.rows and len(commit.rows[table]):
-                            copy_rows(cursor, TABLE[table], [commit.rows[table].columns])
+                    for table, columns in ((table, rows.columns) for table, rows in commit.rows.items() if len(rows)):
+                        if table == "scores":
+                            columns = compact(columns, model_set_of(connection, Words.of(columns)))
+                        if table in ("readings", "scores"):
+                            copy_rows(cursor, TABLE[table], [columns])
         return commits
 
     Processor.process = writing

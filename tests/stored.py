@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from psycopg.rows import dict_row
 
 from engine.domain.claims import SERVICE_CATEGORIES
 from engine.domain.events import CONDITIONS, KIND_OF_TOPIC
@@ -16,13 +17,12 @@ from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.scoring.health_score import CATEGORIES, HIGH, INSUFFICIENT, HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import DAYS, MONTHS
+from engine.storage.score_rows import WORDS, Words, expanded
 from engine.streams.score_messages import unpack
 from engine.streams.topics import SCORES_UPDATED
 from tests.oracle import EPOCH, Expected, LogRecord, Member, recompute, score
 
 _READING = ("source", "event_id", "member_id", "metric", "value", "unit")
-_SCORE = ("member_id", "seq", "as_of_us", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90")
-_SCORE_REST = ("news2", "components", "risk_factors", "interventions", "partition")
 
 
 @dataclass
@@ -46,8 +46,6 @@ class Stored:
 def read(connection: psycopg.Connection) -> Stored:
     """Everything as PostgreSQL has it."""
     rows = connection.execute
-    columns = (*_SCORE, *_SCORE_REST)
-    listed = ", ".join(columns).replace("as_of_us", "(extract(epoch FROM as_of) * 1000000)::bigint")
     payloads = rows("SELECT payload FROM member_state ORDER BY partition").fetchall()
     return Stored(
         rows(
@@ -65,9 +63,18 @@ def read(connection: psycopg.Connection) -> Stored:
             if kind.table
         },
         [PartitionState.load(payload) for (payload,) in payloads],
-        [dict(zip(columns, row, strict=True)) for row in rows(f"SELECT {listed} FROM scores").fetchall()],
+        scores(connection),
         messages(rows("SELECT topic, message_key, payload FROM outbox ORDER BY id").fetchall()),
     )
+
+
+def scores(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    """The score history in words, with `as_of_us` for `as_of`."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        sets = cursor.execute("SELECT * FROM model_sets").fetchall()
+        words = {s["model_set"]: Words(s["model_version"], tuple(tuple(s[name]) for name in WORDS)) for s in sets}
+        found = cursor.execute("SELECT *, (extract(epoch FROM as_of) * 1000000)::bigint AS as_of_us FROM scores")
+        return [expanded(row, words[row["model_set"]]) for row in found]
 
 
 def messages(rows: Iterable[tuple[str, str, bytes]]) -> list[tuple[str, str, dict[str, Any]]]:

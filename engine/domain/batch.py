@@ -99,6 +99,11 @@ class TextColumn(Sequence[str]):
         _gather(self.data, self.starts, self.lengths, out)
         return out
 
+    def distinct(self) -> tuple[list[str], NDArray[np.int64]]:
+        """The texts of a column that was `chosen` from a few, and which of them each is."""
+        _, first, which = np.unique(self.starts, return_index=True, return_inverse=True)
+        return [self[i] for i in first.tolist()], which
+
     def tolist(self) -> list[str]:
         """The texts as Python's."""
         whole, starts = self.data.tobytes(), self.starts.tolist()

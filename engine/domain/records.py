@@ -152,11 +152,6 @@ def texts(name: str, doc: str, *, nullable: bool = False, spelling: Spelling | N
     return Column(name, "O", "text[]", doc, nullable=nullable, spelling=spelling)
 
 
-def reals(name: str, doc: str, *, unit: str = "") -> Column:
-    """A list of numbers, possibly empty; one that is not known is null."""
-    return Column(name, "O", "double precision[]", doc, unit=unit)
-
-
 def document(name: str, doc: str, *, nullable: bool = False) -> Column:
     """A JSON document, as encoded bytes in memory."""
     return Column(name, "O", "jsonb", doc, nullable=nullable)

@@ -10,7 +10,6 @@ from engine.domain.records import (
     flag,
     instant,
     real,
-    reals,
     text,
     texts,
     whole,
@@ -20,6 +19,9 @@ MODEL_STAGES = ("candidate", "champion", "retired")
 SHARD_STATES = ("joining", "active", "drained", "leaving")
 RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 AUDIT_OUTCOMES = ("allowed", "denied")
+RISK_CATEGORIES = ("Low", "Moderate", "High", "Critical", "Insufficient data")
+"""Of these the last, which has no score, is -1 where categories are numbers."""
+_CATEGORY_CODES = ", ".join(f"{i} {name}" for i, name in enumerate(RISK_CATEGORIES[:-1])) + ", -1 Insufficient data"
 
 
 def tenant(doc: str) -> Column:
@@ -71,31 +73,40 @@ PROVIDERS = Record(
 SCORES = Record(
     "scores",
     "Score history: one row each time a member's score says something new, see docs/scoring.md. The newest row of a "
-    "member has the highest `seq`.",
+    "member has the highest `seq`. `GET /v1/members/{id}/score/history` tells it in words.",
     (
-        text("member_id", "Member"),
         instant("as_of", "Event time of the latest event the score knows of"),
         real(
             "score", "Health score: 1 healthiest to 100, a percentile of predicted risk", low=1, high=100, nullable=True
         ),
-        text("category", "Risk category", choices=("Low", "Moderate", "High", "Critical", "Insufficient data")),
         real("predicted_cost", "Predicted cost of the next year", unit="USD", nullable=True),
         real("cost_lower_90", "Lower end of the 90 % prediction interval", unit="USD", nullable=True),
         real("cost_upper_90", "Upper end of the 90 % prediction interval", unit="USD", nullable=True),
-        whole("news2", "NEWS2 aggregate of the vital signs of the last 24 h", sql="smallint", nullable=True),
-        texts("components", "Component models that took part"),
-        texts("risk_factors", "Codes of the ranked risk factors, the largest first"),
-        reals("factor_dollars", "Dollars a year that each factor adds to the average person's cost; null of NEWS2"),
-        reals("factor_values", "The member's own value of each factor; null where it is not known"),
-        texts("hccs", "CMS-HCCs that the clinical risk is made of"),
-        texts("interventions", "Recommended interventions of the catalogue, most valuable first"),
-        text("model_version", "Version of the models and rules"),
-        whole("partition", "Partition of the member", sql="smallint"),
         whole("seq", "Number of the commit that scored the member, increasing within the partition"),
         instant("scored_at", "When the row was written", default="now()"),
+        whole("category", f"Risk category: {_CATEGORY_CODES}", sql="smallint", low=-1, high=3),
+        whole("news2", "NEWS2 aggregate of the vital signs of the last 24 h, -1 where there are none", sql="smallint"),
+        whole("model_set", "Models and rules, and the words that `details` speaks of", sql="smallint"),
+        whole("partition", "Partition of the member", sql="smallint"),
+        text("member_id", "Member"),
+        blob("details", "Components, risk factors, HCCs and interventions, see engine/storage/score_rows.py"),
     ),
     time="as_of",
     indexes=(("member_id", "seq"),),
+)
+MODEL_SETS = Record(
+    "model_sets",
+    "What the numbers of score rows stand for: the version of models and rules, and the words by their index.",
+    (
+        whole("model_set", "Number of the set", sql="smallint", default="identity"),
+        text("model_version", "Version of the models and rules"),
+        texts("components", "Component models that can take part"),
+        texts("risk_factors", "Codes of the risk factors"),
+        texts("hccs", "CMS-HCCs that the clinical risk can be made of"),
+        texts("interventions", "Codes of the catalogue's interventions"),
+        instant("since", "When the first row was written", default="now()"),
+    ),
+    key=("model_set",),
 )
 PARTITION_LEASES = Record(
     "partition_leases",
@@ -357,6 +368,7 @@ TABLES: tuple[Record, ...] = (
     PROVIDERS,
     *(kind.stored for kind in EVENT_KINDS),
     SCORES,
+    MODEL_SETS,
     PARTITION_LEASES,
     PARTITION_ASSIGNMENTS,
     SHARDS,

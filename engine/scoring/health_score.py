@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.model_set import ModelSet
+from engine.domain.tables import RISK_CATEGORIES
 from engine.scoring import behavior, clinical, vitals
 from engine.scoring.base_risk import BaseRiskModel
 from engine.scoring.ensemble import Ensemble
@@ -22,11 +23,11 @@ from engine.scoring.physiology import PhysiologyModel
 from engine.scoring.risk_factors import Ranked, ranked
 from engine.scoring.steps_forecast import StepsForecaster
 
-CATEGORIES: tuple[str, ...] = ("Low", "Moderate", "High", "Critical")
+CATEGORIES = RISK_CATEGORIES[:-1]
 LOW, MODERATE, HIGH, CRITICAL = range(4)
 NO_SCORE = -1
 COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
-INSUFFICIENT = "Insufficient data"
+INSUFFICIENT = RISK_CATEGORIES[-1]
 Picked = slice | NDArray[np.int64]
 """Some members of many, by their places."""
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]

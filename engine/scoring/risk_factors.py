@@ -47,7 +47,8 @@ class RiskFactor(msgspec.Struct, frozen=True):
 class Ranked:
     """The factors of members as columns [n, TOP]: index into FACTORS, -1 behind the last, dollars and value.
 
-    Dollars are NaN of NEWS2, values where they are not known.
+    Dollars are NaN of NEWS2, values where they are not known. Both are whole cents and thousandths as far as a float32
+    carries them (to 131,072 dollars, to 8,192), so that a stored row says what the score itself says.
     """
 
     which: NDArray[np.int64]
@@ -83,8 +84,8 @@ def ranked(
     """
     which = np.full((len(dollars), TOP), -1, np.int64)
     _largest(dollars, which)
-    sizes = np.round(np.take_along_axis(dollars, which, axis=1), 2)
-    known = np.round(np.take_along_axis(values, which, axis=1), 3)
+    sizes = _carried(np.take_along_axis(dollars, which, axis=1), 2)
+    known = _carried(np.take_along_axis(values, which, axis=1), 3)
     none = sizes == 0
     which[none], sizes[none], known[none] = -1, np.nan, np.nan
     alarming = np.flatnonzero(news2 >= news2_high)
@@ -92,6 +93,11 @@ def ranked(
         column[alarming, 1:] = column[alarming, :-1]
         column[alarming, 0] = first
     return Ranked(which, sizes, known)
+
+
+def _carried(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    """The values in so many decimals, as they come back from a float32 of them."""
+    return np.asarray(np.round(np.round(values, digits).astype(np.float32).astype(np.float64), digits), np.float64)
 
 
 def told(

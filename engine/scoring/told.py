@@ -22,7 +22,10 @@ _CATEGORY_NAMES = (INSUFFICIENT, *CATEGORIES)
 
 
 def score_columns(scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores) -> dict[str, Any]:
-    """Columns of the table `scores` from `score` to `model_version`, a row a member; a number not known is NaN."""
+    """What a row of the score history says from `score` to `model_version`, a row a member; NaN is not known.
+
+    `engine.storage.score_rows` makes of them what the table holds.
+    """
     n, explained = len(scores.score), scorer.explain(inputs, scores)
     given = explained.factors.which >= 0
     ends = given.sum(axis=1).cumsum()

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from psycopg import sql
 
-from engine.domain.batch import RealLists, TextColumn, TextLists, grouped, joined
+from engine.domain.batch import TextColumn, grouped, joined
 from engine.domain.records import Column, Record
 
 Values = Sequence[object] | NDArray[np.generic]
@@ -31,7 +31,7 @@ _EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970: Postgr
 _EPOCH_DAYS = 10_957
 _TOGETHER = 10_000
 """Rows that are laid out at once: what that costs whatever their number is not to be paid a partition."""
-_TEXT_OID, _REAL_OID = 25, 701
+_TEXT_OID = 25
 
 
 def _fixed(column: Column, values: Values) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -69,10 +69,6 @@ def _variable(column: Column, values: Values) -> tuple[NDArray[np.uint8], NDArra
     """The column's values as wire bytes one after the other, and their lengths; -1 for NULL."""
     if isinstance(values, TextColumn):
         return values.packed(), values.lengths
-    if isinstance(values, TextLists):
-        return _text_lists(values)
-    if isinstance(values, RealLists):
-        return _real_lists(values)
     wire = [_wire(column, value) for value in values]
     lengths = np.fromiter((-1 if field is None else len(field) for field in wire), np.int64, len(wire))
     return np.frombuffer(b"".join(field or b"" for field in wire), np.uint8), lengths
@@ -89,61 +85,6 @@ def _wire(column: Column, value: object) -> bytes | None:
     if isinstance(value, bytes):
         return prefix + value
     raise TypeError(f"column {column.name}: {value!r} is neither text nor bytes")
-
-
-def _text_lists(values: TextLists) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Lists of texts as wire bytes, and their lengths."""
-    return _arrays(values.ends, TextColumn.chosen(values.options, values.which), _TEXT_OID)
-
-
-def _real_lists(values: RealLists) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Lists of numbers as wire bytes, and their lengths; NaN is NULL."""
-    known = ~np.isnan(values.values)
-    wire = values.values.astype(">f8").view(np.uint8)
-    items = TextColumn(wire, 8 * np.arange(len(known)), np.where(known, 8, -1))
-    return _arrays(values.ends, items, _REAL_OID)
-
-
-def _arrays(ends: NDArray[np.int64], items: TextColumn, oid: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """One-dimensional arrays of the items up to each end, NULL where an item's length is -1: wire bytes and lengths."""
-    sizes, before = np.diff(ends, prepend=0), np.concatenate([[0], np.cumsum(4 + np.maximum(items.lengths, 0))])
-    lengths = np.where(sizes > 0, 20, 12) + before[ends] - before[ends - sizes]
-    flat = np.empty(int(lengths.sum()), np.uint8)
-    _lay_arrays(sizes, items.data, items.starts, items.lengths, oid, flat)
-    return flat, lengths
-
-
-@njit(cache=True, nogil=True)
-def _put(out: NDArray[np.uint8], at: int, value: int) -> int:
-    """Writes a big-endian 32-bit integer; returns the place behind it."""
-    for k in range(4):
-        out[at + k] = (value >> (24 - 8 * k)) & 255
-    return at + 4
-
-
-@njit(cache=True, nogil=True)
-def _lay_arrays(
-    sizes: NDArray[np.int64],
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    oid: int,
-    out: NDArray[np.uint8],
-) -> None:
-    """Dimensions, a mark for NULLs, the items' type, their number and first index, then the items; see array_send."""
-    at, item = 0, 0
-    for size in sizes:
-        at = _put(out, at, 1 if size > 0 else 0)
-        at = _put(out, at, 1 if oid == _REAL_OID else 0)
-        at = _put(out, at, oid)
-        if size > 0:
-            at = _put(out, _put(out, at, size), 1)
-        for _ in range(size):
-            at = _put(out, at, lengths[item])
-            for k in range(lengths[item]):
-                out[at + k] = data[starts[item] + k]
-            at += max(lengths[item], 0)
-            item += 1
 
 
 @njit(cache=True, nogil=True)

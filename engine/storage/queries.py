@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from engine.domain.events import DEFAULT_TENANT
+from engine.domain.tables import RISK_CATEGORIES
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
-_SCORES, _MEMBERS, _LEASES, _OFFSETS = (CORE[n] for n in ("scores", "members", "partition_leases", "partition_offsets"))
+_SCORES, _SETS, _MEMBERS = (CORE[name] for name in ("scores", "model_sets", "members"))
+_LEASES, _OFFSETS = CORE["partition_leases"], CORE["partition_offsets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,20 @@ class Queries(Database):
 
         With `risk_factors` as people read them.
         """
-        from engine.scoring.told import with_factors  # brings the kernels of scoring, which no other query needs
+        # these bring the kernels of scoring, which no other query needs
+        from engine.scoring.told import with_factors
+        from engine.storage.score_rows import WORDS, Words, expanded
 
-        query = sa.select(_SCORES).where(_SCORES.c.member_id == member_id)
+        words = [_SETS.c[name] for name in ("model_version", *WORDS)]
+        query = sa.select(_SCORES, *words).join(_SETS, _SETS.c.model_set == _SCORES.c.model_set)
+        query = query.where(_SCORES.c.member_id == member_id)
         if before is not None:
             query = query.where(_SCORES.c.seq < before)
-        return [with_factors(dict(row)) for row in self._rows(query.order_by(_SCORES.c.seq.desc()).limit(limit))]
+        found = []
+        for row in self._rows(query.order_by(_SCORES.c.seq.desc()).limit(limit)):
+            lists = tuple(tuple(row[name]) for name in WORDS)
+            found.append(with_factors(expanded(dict(row), Words(row["model_version"], lists))))
+        return found
 
     def tenant_of(self, member_id: str) -> str | None:
         """Tenant of the member; None for one who has never been enrolled."""
@@ -120,7 +130,7 @@ class Queries(Database):
             .subquery()
         )
         query = sa.select(newest.c.category, sa.func.count().label("n")).group_by(newest.c.category)
-        return {row["category"]: int(row["n"]) for row in self._rows(query)}
+        return {RISK_CATEGORIES[row["category"]]: int(row["n"]) for row in self._rows(query)}
 
     def snapshots(self) -> Iterator[bytes]:
         """The partitions' latest snapshots, one after the other."""

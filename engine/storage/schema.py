@@ -27,7 +27,6 @@ _SA_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "timestamptz": sa.DateTime(timezone=True),
     "date": sa.Date(),
     "text[]": postgresql.ARRAY(sa.Text()),
-    "double precision[]": postgresql.ARRAY(sa.Double()),
     "jsonb": postgresql.JSONB(),
     "bytea": sa.LargeBinary(),
     "numeric(16,2)": sa.Numeric(16, 2),

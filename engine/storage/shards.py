@@ -16,6 +16,7 @@ from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
+from engine.storage.score_rows import Words, compact, model_set_of
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
 Columns = Mapping[str, Any]
@@ -52,6 +53,7 @@ class ShardStore:
         self._lease_seconds = lease_seconds
         self._token = str(uuid.uuid4())
         self._months: dict[str, set[int]] = {}
+        self._model_sets: dict[Words, int] = {}
         self._open: psycopg.Connection[TupleRow] | None = None
 
     @property
@@ -248,6 +250,8 @@ class ShardStore:
         """
         failpoint("before-transaction")
         rows = _by_table(batch.rows for batch in batches)
+        if "scores" in rows:
+            rows["scores"] = [compact(columns, self._model_set(Words.of(columns))) for columns in rows["scores"]]
         self._ensure_months(rows)
         told = {"db.system.name": "postgresql", "vitanexus.shard": self._owner}
         with (
@@ -288,6 +292,11 @@ class ShardStore:
                 {"p": batch.partition},
             ).fetchone()
         return row is not None and row[0] is not None and row[0] >= batch.seq
+
+    def _model_set(self, words: Words) -> int:
+        if words not in self._model_sets:
+            self._model_sets[words] = model_set_of(self._connection, words)
+        return self._model_sets[words]
 
     def _ensure_months(self, rows: Mapping[str, Sequence[Columns]]) -> None:
         for table, parts in rows.items():

@@ -38,14 +38,14 @@ def pack(columns: dict[str, Any]) -> bytes:
     """The messages of score rows of one partition's commit, at least one."""
     ids: TextColumn = columns["member_id"]
     category: TextColumn = columns["category"]
-    _, first, which = np.unique(category.starts, return_index=True, return_inverse=True)
+    categories, which = category.distinct()
     return _pack(
         _Packed(
             ids.packed().tobytes(),
             np.cumsum(ids.lengths).astype("<u4").tobytes(),
             np.asarray(columns["as_of"]).astype("<i8").tobytes(),
             np.stack([columns[name] for name in _REALS]).astype("<f8").tobytes(),
-            [category[i] for i in first.tolist()],
+            categories,
             which.astype("u1").tobytes(),
             columns["model_version"][0],
             int(columns["seq"][0]),

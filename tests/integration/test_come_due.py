@@ -21,9 +21,8 @@ def test_a_prediction_is_held_against_the_year_after_it(database: str) -> None:
         def score(member: str, as_of: str, seq: int, cost: float | None) -> None:
             connection.execute(
                 "INSERT INTO scores (member_id, as_of, score, category, predicted_cost, cost_lower_90, cost_upper_90, "
-                "components, risk_factors, factor_dollars, factor_values, hccs, interventions, model_version, "
-                "partition, seq) "
-                "VALUES (%s, %s, 50, 'Moderate', %s, %s, %s, '{}', '{}', '{}', '{}', '{}', '{}', 'v', 1, %s)",
+                "news2, model_set, partition, details, seq) "
+                "VALUES (%s, %s, 50, 1, %s, %s, %s, -1, 1, 1, '\\x00000000', %s)",
                 (member, f"{as_of}T12:00:00Z", cost, cost and cost / 2, cost and cost * 2, seq),
             )
 
