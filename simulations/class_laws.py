@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from simulations.exact import PointLaws
 from simulations.kernels.severity import ROWS
-from simulations.member_law import MemberLaw, Points, build_member_law, thinned
+from simulations.member_law import MemberLaw, build_member_law, thinned
 from simulations.plans import Shocks
 from simulations.severity import Severity
 from simulations.tables import CENTS, table_of_atoms
+from simulations.threads import cores, in_slices
 
 Floats = NDArray[np.float64]
 NODES = 17
@@ -22,7 +24,8 @@ class ClassLaws:
     """Class laws at nodes of the common factor z; `shocked` is a category the factor touches (-1 without shock).
 
     log_odds [nodes, classes]: logit of P(cost > attachment); cumulants [nodes, classes, 4] of a member's cost (cents)
-    given that it is not beyond; tables [nodes, classes, ROWS, 2] given that it is; points: the whole law, thinned.
+    given that it is not beyond; tables [nodes, classes, ROWS, 2] given that it is; points [nodes x classes]: the whole
+    law, thinned.
     """
 
     nodes: Floats
@@ -30,7 +33,7 @@ class ClassLaws:
     log_odds: Floats
     cumulants: Floats
     tables: Floats
-    points: list[list[Points]]
+    points: PointLaws
 
 
 def shock_range(kind: int, cv: float) -> tuple[float, float]:
@@ -84,18 +87,22 @@ def build_class_laws(
     odds = np.empty((len(nodes), len(means)))
     cumulants = np.empty((len(nodes), len(means), 4))
     tables = np.zeros((len(nodes), len(means), ROWS, 2))
-    points: list[list[Points]] = [[] for _ in nodes]
+    points: list[tuple[Floats, Floats]] = [(nodes, nodes)] * (len(nodes) * len(means))
     beyond = np.asarray(law.step * np.arange(cut + 1, law.points), np.float64)
-    for c, row in enumerate(means):
-        steady = law.exponent(np.where(touched, 0.0, row))  # the same at every node
-        for i, z in enumerate(nodes):
-            masses = law.masses(steady + law.exponent(np.where(touched, row * z, 0.0)))
-            probability, cumulants[i, c] = _below(law, masses, attachment)
-            probability = max(probability, 1e-15)
-            odds[i, c] = np.log(probability) - np.log1p(-probability)
-            tail = masses[cut + 1 :]
-            if tail.sum() > 0:
-                tables[i, c] = table_of_atoms(beyond, tail)
-            points[i].append(thinned(masses, law.step))
+
+    def work(first: int, size: int) -> None:
+        for c in range(first, first + size):
+            steady = law.exponent(np.where(touched, 0.0, means[c]))  # the same at every node
+            for i, z in enumerate(nodes):
+                masses = law.masses(steady + law.exponent(np.where(touched, means[c] * z, 0.0)))
+                probability, cumulants[i, c] = _below(law, masses, attachment)
+                probability = max(probability, 1e-15)
+                odds[i, c] = np.log(probability) - np.log1p(-probability)
+                tail = masses[cut + 1 :]
+                if tail.sum() > 0:
+                    tables[i, c] = table_of_atoms(beyond, tail)
+                points[i * len(means) + c] = thinned(masses, law.step)
+
+    in_slices(len(means), cores(), work)
     shocked = int(np.flatnonzero(touched)[0]) if touched.any() else -1
-    return ClassLaws(nodes, shocked, odds, cumulants, tables, points)
+    return ClassLaws(nodes, shocked, odds, cumulants, tables, PointLaws.of(points))

@@ -4,8 +4,9 @@ Conventions: VaR_q(X) = inf{x : F(x) >= q}; TVaR_q(X) = VaR_q + E[(X - VaR_q)+] 
 1 - q of the outcomes even where an atom straddles the level. Dollars throughout.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +15,13 @@ from scipy import optimize, special
 
 from simulations.kernels.fourier import characteristic, series
 from simulations.severity import Empirical, Severity
+from simulations.threads import in_slices
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
+Integers = NDArray[np.int64]
 CharacteristicFunction = Callable[[Floats], Complexes]
-_CHUNK = 64
+_CHUNK = 256
 _NEGLIGIBLE = 1e-14
 
 
@@ -46,13 +49,42 @@ class Distribution(Protocol):
         """The law of g(X) for a non-decreasing g."""
 
 
-def characteristic_of(points: Floats, weights: Floats, t: Floats) -> Complexes:
-    """E[exp(i t X)] of a law of weighted points at evenly spaced t (1/dollars)."""
-    out = np.empty(len(t), complex)
-    step = float(t[1] - t[0]) if len(t) > 1 else 0.0
-    for start in range(0, len(t), _CHUNK):
-        characteristic(float(t[start]), step, points, weights, out[start : start + _CHUNK])
-    return out
+@dataclass(frozen=True, slots=True, eq=False)
+class PointLaws:
+    """Laws of weighted points, one after the other: those of law i from starts[i] to starts[i + 1]. Dollars."""
+
+    starts: Integers
+    values: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, laws: Sequence[tuple[Floats, Floats]]) -> "PointLaws":
+        """From each law's values and weights."""
+        starts = np.cumsum([0, *(len(values) for values, _ in laws)])
+        return cls(starts, *(np.concatenate([law[i] for law in laws]) for i in (0, 1)))
+
+    def characteristic(self, t: Floats, threads: int = 1) -> Complexes:
+        """E[exp(i t X)] of each law at evenly spaced t (1/dollars): [laws, t]."""
+        out = np.empty((len(self.starts) - 1, len(t)), complex)
+        step = float(t[1] - t[0]) if len(t) > 1 else 0.0
+
+        def work(first: int, size: int) -> None:
+            starts = self.starts[first : first + size + 1]
+            for at in range(0, len(t), _CHUNK):
+                characteristic(
+                    float(t[at]), step, starts, self.values, self.weights, out[first : first + size, at : at + _CHUNK]
+                )
+
+        in_slices(len(out), threads, work)
+        return out
+
+    def cumulants(self) -> Floats:
+        """The first three cumulants of each law: [laws, 3]."""
+        owner = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        mean = np.bincount(owner, self.weights * self.values, len(self.starts) - 1)
+        centred = self.values - mean[owner]
+        higher = [np.bincount(owner, self.weights * centred**k, len(self.starts) - 1) for k in (2, 3)]
+        return np.stack([mean, *higher], axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +96,7 @@ class Quadrature:
 
     def characteristic(self, t: Floats) -> Complexes:
         """E[exp(i t X)] at evenly spaced t (1/dollars)."""
-        return characteristic_of(self.points, self.weights, t)
+        return np.asarray(PointLaws.of([(self.points, self.weights)]).characteristic(t)[0])
 
     def moment(self, order: int) -> float:
         """E[X^order]."""
@@ -85,7 +117,7 @@ def quadrature(law: Severity, octaves: int = 52, order: int = 10) -> Quadrature:
     return Quadrature(points, both / both.sum())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fourier:
     """A distribution by the Fourier series of its density on a window outside which it has no mass to speak of.
 
@@ -102,28 +134,41 @@ class Fourier:
     sd: float
     skewness: float
     decayed: bool
+    _known: dict[float, float] = field(default_factory=dict, repr=False)  # quantiles by level
 
-    def _frequencies(self) -> Floats:
-        return np.asarray(2.0 * np.pi * np.arange(1, len(self.coefficients) + 1) / self.width)
+    @cached_property
+    def _waves(self) -> tuple[Floats, Complexes]:
+        """(t_k, c_k / (-i t_k)): frequencies, and the coefficients of the distribution function."""
+        t = 2.0 * np.pi * np.arange(1, len(self.coefficients) + 1) / self.width
+        return np.asarray(t, np.float64), np.asarray(self.coefficients / (-1j * t), np.complex128)
 
     def cdf(self, x: Floats) -> Floats:
         y = np.clip(np.atleast_1d(np.asarray(x, float)) - self.low, 0.0, self.width)
         waves = np.empty(len(y))
-        series(-2.0 * np.pi / self.width * y, self.coefficients / (-1j * self._frequencies()), waves)
+        series(-2.0 * np.pi / self.width * y, self._waves[1], waves)
         return np.clip(y / self.width + 2.0 / self.width * waves, 0.0, 1.0)
 
     def grid(self, points: int = 1 << 13) -> tuple[Floats, Floats]:
         """(x, F(x)) on an even grid over the window."""
         points = max(points, 4 * len(self.coefficients))
-        t = self._frequencies()
+        factors = self._waves[1]
         spectrum = np.zeros(points // 2 + 1, complex)
-        spectrum[1 : len(t) + 1] = np.conj(self.coefficients / (-1j * t))
+        spectrum[1 : len(factors) + 1] = np.conj(factors)
         waves = np.fft.irfft(spectrum, points) * points / self.width
         y = self.width * np.arange(points) / points
         return self.low + y, np.clip(y / self.width + waves - waves[0], 0.0, 1.0)
 
     def quantile(self, level: float) -> float:
-        x, cumulative = self.grid()
+        if level not in self._known:
+            self._known[level] = self._quantile(level)
+        return self._known[level]
+
+    @cached_property
+    def _grid(self) -> tuple[Floats, Floats]:
+        return self.grid()
+
+    def _quantile(self, level: float) -> float:
+        x, cumulative = self._grid
         at = int(np.searchsorted(cumulative, level))
         low, high = x[max(at - 1, 0)], x[min(at, len(x) - 1)]
 
@@ -137,12 +182,11 @@ class Fourier:
     def stop_loss(self, x: float) -> float:
         """E[(X - x)+]."""
         y = x - self.low
-        t = self._frequencies()
-        factor = self.coefficients / (-1j * t)
+        t, factors = self._waves
 
         def integral(upper: float) -> float:
             waves = (np.exp(-1j * t * upper) - 1.0) / (-1j * t) - upper
-            return upper**2 / (2.0 * self.width) + 2.0 / self.width * float((factor @ waves).real)
+            return upper**2 / (2.0 * self.width) + 2.0 / self.width * float((factors @ waves).real)
 
         return (self.width - y) - (integral(self.width) - integral(y))
 
@@ -161,7 +205,7 @@ def invert(
     sd: float,
     skewness: float = 0.0,
     reach: tuple[float, float] = (14.0, 24.0),
-    frequencies: int = 64 * _CHUNK,
+    frequencies: int = 16 * _CHUNK,
 ) -> Fourier:
     """The distribution of a characteristic function with the given first three moments.
 

@@ -1,8 +1,6 @@
 """IBNR: point estimates of every method, analytic errors, and the bootstrap distribution of unpaid claims."""
 
-import itertools
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +12,7 @@ from simulations.kernels.triangles import GAMMA_PROCESS, NO_PROCESS, POISSON_PRO
 from simulations.measures import Convergence, Measures, convergence, measure
 from simulations.scenario import IbnrScenario
 from simulations.tables import CENTS
+from simulations.threads import in_slices
 from simulations.triangles import (
     ChainLadder,
     Mack,
@@ -61,10 +60,7 @@ class BootstrapPlan:
     def sample(self, first: int, scenarios: int, threads: int = 1) -> Floats:
         """Reserves [scenarios, origins]."""
         out = np.empty((scenarios, self.groups))
-        edges = np.linspace(0, scenarios, max(1, threads) + 1).astype(int)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            for future in [pool.submit(self._fill, out[a:b], first + int(a)) for a, b in itertools.pairwise(edges)]:
-                future.result()
+        in_slices(scenarios, threads, lambda at, size: self._fill(out[at : at + size], first + at))
         return out
 
     def _fill(self, out: Floats, first: int) -> None:

@@ -1,6 +1,7 @@
 """The annual cost of one member as a lattice law."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,26 +68,24 @@ def _capped(law: Severity, step: float, points: int) -> Floats:
     return masses
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Points:
-    """A member's cost as fewer weighted points: values in dollars, weights; bins keep their mean."""
+def thinned(masses: Floats, step: float) -> tuple[Floats, Floats]:
+    """A lattice law as fewer points, (dollars, weights): 128 lattice points, then bins growing by 2 percent.
 
-    values: Floats
-    weights: Floats
-
-
-def thinned(masses: Floats, step: float) -> Points:
-    """A lattice law as points: every lattice point to 128, then bins growing by 2 percent, one ending at attachment.
-
-    A bin becomes its mean; within a bin a cost in the same layer is linear, so means of layers are kept.
+    A bin becomes its mean; one ends at the attachment, so that within a bin a cost is linear in its layer, and means of
+    layers are kept.
     """
-    edges = {*range(128), STEPS_PER_ATTACHMENT + 1}
-    at = 128.0
-    while at < len(masses):
-        edges.add(int(at))
-        at *= 1.02
-    starts = np.array(sorted(edges))
+    starts = _bins(len(masses))
     weights = np.add.reduceat(masses, starts)
     sums = np.add.reduceat(masses * (step * np.arange(len(masses))), starts)
     keep = weights > 1e-18
-    return Points(sums[keep] / weights[keep], weights[keep])
+    return sums[keep] / weights[keep], weights[keep]
+
+
+@cache
+def _bins(points: int) -> NDArray[np.int64]:
+    edges = {*range(128), STEPS_PER_ATTACHMENT + 1}
+    at = 128.0
+    while at < points:
+        edges.add(int(at))
+        at *= 1.02
+    return np.array(sorted(edges))

@@ -1,7 +1,5 @@
 """The three ways to the same distribution as plans: plain arrays, and `run`, which turns a batch into cents."""
 
-import itertools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +13,7 @@ from simulations.kernels.claimants import claimants
 from simulations.kernels.collapse import collapse
 from simulations.kernels.member import BLOCK, build_alias, members
 from simulations.kernels.shocks import fill_rates, fill_shocks
+from simulations.threads import in_slices
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -68,18 +67,6 @@ class Plan(Protocol):
         """The batch's cents."""
 
 
-def _over_scenarios(batch: Batch, threads: int, work: Callable[[int, int], None]) -> None:
-    """Calls work(offset, scenarios) on slices of the batch's scenarios, in as many threads (kernels hold no lock)."""
-    if threads <= 1 or batch.scenarios < 2 * threads:
-        work(0, batch.scenarios)
-        return
-    edges = np.linspace(0, batch.scenarios, 4 * threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, int(a), int(b - a)) for a, b in itertools.pairwise(edges) if b > a]
-        for future in futures:
-            future.result()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CollapsePlan:
     """Method A. See `kernels.collapse.collapse` for the arrays."""
@@ -125,7 +112,7 @@ class CollapsePlan:
                 self.ladder_start, self.layer, first, batch.first_cell, *self.shocks.key,
             )  # fmt: skip
 
-        _over_scenarios(batch, threads, work)
+        in_slices(batch.scenarios, threads, work)
         return Partial(batch, batch.first_cell, gross, ceded)
 
 
@@ -190,7 +177,7 @@ class ClaimantsPlan:
                 *self.specific, first, batch.first_cell, *self.shocks.key,
             )  # fmt: skip
 
-        _over_scenarios(batch, threads, work)
+        in_slices(batch.scenarios, threads, work)
         return Partial(batch, batch.first_cell, gross, ceded)
 
 

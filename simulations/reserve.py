@@ -26,6 +26,7 @@ from simulations.plans import ClaimantsPlan, CollapsePlan, MemberPlan, Plan
 from simulations.pool import TOTAL, Pool, cents
 from simulations.severity import table_hash
 from simulations.tables import CENTS
+from simulations.threads import cores, in_slices
 from simulations.twins import Twins, twins
 
 Floats = NDArray[np.float64]
@@ -245,17 +246,18 @@ def _exact(
     targets = [(TOTAL, np.ones(len(pool.names), bool))]
     if len(pool.names) <= _EXACT_GROUPS:
         targets += [(name, np.arange(len(pool.names)) == g) for g, name in enumerate(pool.names)]
-    out: dict[str, dict[str, Exact]] = {}
-    for name, groups in targets:
-        gross = paths.gross[:, groups].sum(axis=1) / CENTS
-        ceded = paths.ceded[:, groups].sum(axis=1) / CENTS
-        samples = {"gross": gross, "ceded": ceded, "net": gross - ceded}
-        laws = _laws(pool, twin, groups, name == TOTAL)
-        limit = 3.0 if name == TOTAL else family_limit(len(pool.names))
-        out[name] = {
-            part: _beside(f"{name} {part}", samples[part], measures[name][part], law, limit)
-            for part, law in laws.items()
-        }
+    out: dict[str, dict[str, Exact]] = {name: {} for name, _ in targets}  # in their order, whichever is done first
+
+    def work(first: int, size: int) -> None:
+        for name, groups in targets[first : first + size]:
+            gross = paths.gross[:, groups].sum(axis=1) / CENTS
+            ceded = paths.ceded[:, groups].sum(axis=1) / CENTS
+            samples = {"gross": gross, "ceded": ceded, "net": gross - ceded}
+            limit = 3.0 if name == TOTAL else family_limit(len(pool.names))
+            for part, law in _laws(pool, twin, groups, name == TOTAL).items():
+                out[name][part] = _beside(f"{name} {part}", samples[part], measures[name][part], law, limit)
+
+    in_slices(len(targets), cores(), work)
     if not out[TOTAL]:
         return {}, "negative binomial members of more than 512 kinds"
     return out, ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
 
 
+@cache
 def bucket_edges() -> Floats:
     """Edges [SIDE + 1] of the buckets of one side as tail probabilities, increasing from 2^-65 to 1/2."""
     octave = np.repeat(np.arange(OCTAVES), BUCKETS)

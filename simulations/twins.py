@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +12,26 @@ from simulations.exact import (
     Distribution,
     Fourier,
     Lattice,
+    PointLaws,
     Quadrature,
-    characteristic_of,
     discretise,
     invert,
     normal_nodes,
     quadrature,
 )
 from simulations.kernels.layers import MILLION
-from simulations.member_law import Points
 from simulations.plans import Shocks
 from simulations.pool import Pool
 from simulations.tables import CENTS
+from simulations.threads import cores
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
+Number = TypeVar("Number", np.float64, np.complex128)
 _ATOM = 1e-9
 _LATTICE = 1 << 17
 _MOST_CLASSES = 512
-_MOST_FREQUENCIES = 640
+_MOST_FREQUENCIES = 768
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +79,7 @@ class Twins:
     pool: Pool
     grid: ShockGrid
     points: list[Quadrature]
-    _member: dict[str, "_NetLaws"] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes], Fourier | None] = field(default_factory=dict)
 
     def claim_parts(self, part: str) -> list[Quadrature]:
         """The severities of a part: what the per-claim layers leave (net) or take (ceded)."""
@@ -187,18 +189,13 @@ class Twins:
 
     def after_specific(self, groups: NDArray[np.bool_], part: str) -> Distribution | None:
         """The law of the groups' net or ceded cost under specific cover alone, by the law of each class's member."""
-        laws = self._net_laws(part)
-        if laws is None or self.pool.classes is None:
-            return None
-        return laws.distribution(self.pool.classes.counts[groups].sum(axis=0))
-
-    def _net_laws(self, part: str) -> "_NetLaws | None":
-        if part not in self._member:
-            laws = _net_laws(self.pool, part)
-            if laws is None:
+        known = (part, groups.tobytes())
+        if known not in self._known:
+            laws, classes = _net_laws(self.pool, part), self.pool.classes
+            if laws is None or classes is None:
                 return None
-            self._member[part] = laws
-        return self._member[part]
+            self._known[known] = laws.distribution(classes.counts[groups].sum(axis=0))
+        return self._known[known]
 
 
 def twins(pool: Pool) -> Twins | None:
@@ -209,24 +206,20 @@ def twins(pool: Pool) -> Twins | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NetLaws:
-    """Part of a member's cost by class at nodes of the common shock: nodes [i], points [i][class]; z, weights."""
+    """Part of a member's cost by class at nodes of the common shock: laws [nodes x classes]; z, weights [z]."""
 
     nodes: Floats
-    points: list[list[Points]]
+    laws: PointLaws
     z: Floats
     weights: Floats
 
-    def _moments(self, counts: NDArray[np.int64]) -> Floats:
-        """Cumulants 1-3 of the sum at each node [nodes, 3]."""
-        out = np.zeros((len(self.nodes), 3))
-        for i, row in enumerate(self.points):
-            for count, point in zip(counts, row, strict=True):
-                mean = float(point.weights @ point.values)
-                centred = point.values - mean
-                out[i] += count * np.array([mean, point.weights @ centred**2, point.weights @ centred**3])
-        return out
+    def _summed(self, counts: NDArray[np.int64], values: NDArray[Number]) -> NDArray[Number]:
+        """Sums over the members of each class at each node: [nodes, ..] of values [nodes x classes, ..]."""
+        used = counts > 0
+        each = values.reshape(len(self.nodes), len(counts), -1)
+        return np.asarray(np.tensordot(counts[used], each[:, used], (0, 1)))
 
-    def _at_z(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _at_z(self, values: NDArray[Number]) -> NDArray[Number]:
         if len(self.nodes) == 1:
             return values[np.zeros(len(self.z), int)]
         inside = np.clip(self.z, self.nodes[0], self.nodes[-1])
@@ -235,10 +228,10 @@ class _NetLaws:
     def distribution(self, counts: NDArray[np.int64]) -> Fourier | None:
         """The law of the sum over `counts` members of each class, mixed over the shock.
 
-        None where it has not vanished after 640 frequencies: too few members for a series of that length.
+        None where it has not vanished after 768 frequencies: too few members for a series of that length.
         """
-        moments = self._moments(counts)
-        first, second, third = np.asarray(self._at_z(moments), float).T
+        cumulants = self._summed(counts, self.laws.cumulants())
+        first, second, third = self._at_z(cumulants).T
         mean = float(self.weights @ first)
         gap = first - mean
         variance = float(self.weights @ second + self.weights @ gap**2)
@@ -248,13 +241,9 @@ class _NetLaws:
         third_central = float(self.weights @ third + 3 * (self.weights @ (gap * second)) + self.weights @ gap**3)
 
         def characteristic(t: Floats) -> Complexes:
-            exponent = np.zeros((len(self.nodes), len(t)), complex)
-            for i, row in enumerate(self.points):
-                for count, point in zip(counts, row, strict=True):
-                    if count:
-                        exponent[i] += count * np.log(characteristic_of(point.values, point.weights, t))
+            exponent = self._summed(counts, np.log(self.laws.characteristic(t, cores())))
             # the phase of the mean is taken out before the spline and put back after it
-            smooth = np.asarray(self._at_z(exponent - 1j * np.outer(moments[:, 0], t)), complex)
+            smooth = self._at_z(exponent - 1j * np.outer(cumulants[:, 0], t))
             return np.asarray(self.weights @ np.exp(smooth + 1j * np.outer(first, t)))
 
         law = invert(characteristic, mean, sd, third_central / variance**1.5, frequencies=_MOST_FREQUENCIES)
@@ -266,11 +255,7 @@ def _net_laws(pool: Pool, part: str) -> _NetLaws | None:
     if laws is None or grid is None:
         return None
     attachment, limit, ppm = pool.specific
-
-    def kept(x: Floats) -> Floats:
-        over = np.clip(x - attachment / CENTS, 0.0, limit / CENTS) * (ppm / MILLION)
-        return over if part == "ceded" else x - over
-
-    points = [[Points(kept(point.values), point.weights) for point in row] for row in laws.points]
+    over = np.clip(laws.points.values - attachment / CENTS, 0.0, limit / CENTS) * (ppm / MILLION)
+    kept = over if part == "ceded" else laws.points.values - over
     z = grid.rates[:, laws.shocked] if laws.shocked >= 0 else np.ones(len(grid.weights))
-    return _NetLaws(laws.nodes, points, z, grid.weights)
+    return _NetLaws(laws.nodes, PointLaws(laws.points.starts, kept, laws.points.weights), z, grid.weights)

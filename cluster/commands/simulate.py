@@ -111,8 +111,9 @@ def runner(workers: int, growing: bool = False) -> "Runner":
     """
     if not workers:
         from simulations.reserve import here
+        from simulations.threads import cores
 
-        return here(len(os.sched_getaffinity(0)))
+        return here(cores())
     from actors.simulation import RayRunner, Workers
     from engine.settings import load_simulation_scaling
 

@@ -17,7 +17,7 @@ from pyarrow import csv, parquet
 from engine.errors import SourceError
 
 Floats = NDArray[np.float64]
-_NOTHING = pa.array(["NA", "N/A", "NULL", "null", "NaN", "nan"])
+_NOTHING = ("NA", "N/A", "NULL", "null", "NaN", "nan")
 """What R, spreadsheets and databases write for a value that is not there."""
 
 
@@ -30,11 +30,11 @@ def text_columns(names: Iterable[str]) -> csv.ConvertOptions:
 
 def without_words_for_nothing(table: pa.Table, codes: Iterable[str]) -> pa.Table:
     """The table with null where a text says that there is nothing, but in the columns `codes`, where it may be one."""
-    kept = set(codes)
+    kept, words = set(codes), pa.array(_NOTHING)  # made here: it has Arrow import pandas, which most commands can spare
     for place, name in enumerate(table.column_names):
         column = table.column(place)
         if name not in kept and pa.types.is_string(column.type):
-            nothing = pc.is_in(column, value_set=_NOTHING)
+            nothing = pc.is_in(column, value_set=words)
             table = table.set_column(place, name, pc.if_else(nothing, pa.scalar(None, pa.string()), column))
     return table
 
