@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.kernels.severity import BUCKETS, LOWEST, MAX_CENTS, OCTAVES, ROWS, SIDE
+from simulations.kernels.severity import BUCKETS, LOWEST, MAX_CENTS, OCTAVES, ROWS, SIDE, sums_to
 from simulations.severity import Empirical, Severity
 
 Floats = NDArray[np.float64]
@@ -69,13 +69,11 @@ def table_of_atoms(values: Floats, masses: Floats) -> Floats:
     cents = CENTS * values
     edges = bucket_edges()
     sides = []
-    for x, p in ((cents, masses), (cents[::-1], masses[::-1])):
-        reach = np.concatenate([[0.0], np.cumsum(p)])
-        first = np.interp(edges, reach, np.concatenate([[0.0], np.cumsum(p * x)]))
-        second = np.interp(edges, reach, np.concatenate([[0.0], np.cumsum(p * x * x)]))
-        span = np.diff(edges)
+    first, second, atom = np.empty((3, len(edges)))
+    span = np.diff(edges)
+    for x, p in ((cents, masses), (np.ascontiguousarray(cents[::-1]), np.ascontiguousarray(masses[::-1]))):
+        sums_to(edges, x, p, first, second, atom)
         # far out a bucket lies inside one atom, and differences of sums would be all rounding
-        atom = x[np.clip(np.searchsorted(reach, edges, side="right") - 1, 0, len(x) - 1)]
         inside = atom[1:] == atom[:-1]
         mean = np.where(inside, atom[1:], np.diff(first) / span)
         square = np.where(inside, atom[1:] ** 2, np.diff(second) / span)

@@ -132,3 +132,30 @@ def fill_cents(
                 total += amount - out[j]
                 out[j] = amount
     return total
+
+
+@njit(cache=True, nogil=True)
+def sums_to(
+    edges: NDArray[np.float64],
+    values: NDArray[np.float64],
+    masses: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    atom: NDArray[np.float64],
+) -> None:
+    """Of a discrete law, atom after atom: E[X; up to p] and E[X^2; up to p] at each p of `edges`, and the atom there.
+
+    An atom is spread evenly over its mass. The edges increase.
+    """
+    reach, one, two, at = 0.0, 0.0, 0.0, 0
+    for e in range(len(edges)):
+        while at < len(values) and reach + masses[at] <= edges[e]:
+            reach += masses[at]
+            one += masses[at] * values[at]
+            two += masses[at] * values[at] * values[at]
+            at += 1
+        x = values[min(at, len(values) - 1)]
+        over = edges[e] - reach if at < len(values) else 0.0
+        first[e] = one + over * x
+        second[e] = two + over * x * x
+        atom[e] = x
