@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -49,11 +50,14 @@ def rounds(count: int, paths: Sequence[str], first: int = 1) -> Counter[str]:
     found: Counter[str] = Counter()
     console = Console()
     OUT.mkdir(parents=True, exist_ok=True)
+    # one of its own: another pytest of this user would shut the folder above to the user PostgreSQL runs as
+    temporary = Path(tempfile.mkdtemp(prefix="vitanexus-flaky-")) / "of"
     for number in range(first, first + count):
         report, log = OUT / f"round-{number}.xml", OUT / f"round-{number}.log"
         report.unlink(missing_ok=True)
         order = ["--random-order", f"--random-order-seed={number}"]
-        words = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *order, f"--junitxml={report}", *paths]
+        told = [f"--junitxml={report}", f"--basetemp={temporary}"]
+        words = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *order, *told, *paths]
         begun = time.monotonic()
         with log.open("w") as output:
             code = subprocess.run(words, cwd=ROOT, stdout=output, stderr=output, check=False).returncode

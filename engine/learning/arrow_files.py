@@ -5,7 +5,7 @@ is one of them. A file that cannot be read is refused by name, and a cell by col
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,22 @@ def first_no_number(values: pa.Array | pa.ChunkedArray) -> int | None:
         except (TypeError, ValueError):
             return row
     return None
+
+
+def answers(table: pa.Table, name: str, path: Path, codes: Mapping[str, float]) -> Floats:
+    """The codes of a column's answers; NaN where a cell is empty or another answer.
+
+    Raises SourceError where the column holds no words: numbers would be none of the answers, and so nobody's.
+    """
+    values = table[name]
+    if pa.types.is_dictionary(values.type):
+        values = pc.cast(values, values.type.value_type)
+    if pa.types.is_null(values.type):
+        return np.full(table.num_rows, np.nan)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        known = ", ".join(map(repr, codes))
+        raise SourceError(f"{path}: column {name!r} of type {values.type} holds no answers such as {known}")
+    return np.array([codes.get(answer, np.nan) for answer in values.to_pylist()], np.float64)
 
 
 def texts(table: pa.Table, name: str, path: Path) -> list[str]:

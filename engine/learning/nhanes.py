@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.learning.arrow_files import floats, parquet_table
+from engine.learning.arrow_files import answers, floats, parquet_table
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.physiology import MEASURES
 
@@ -60,7 +60,8 @@ STEPS_CONDITIONS = {
     "cancer": "cancer",
 }
 """Conditions among the base features that the accelerometer file supplies, and its columns."""
-_HEALTH = ("Excellent", "Very good", "Good", "Fair", "Poor")
+_MALE = {"Male": 1.0, "Female": 0.0}
+_HEALTH = {"Excellent": 1.0, "Very good": 2.0, "Good": 3.0, "Fair": 4.0, "Poor": 5.0}
 
 
 def read_steps(path: Path) -> StepsSample:
@@ -72,17 +73,14 @@ def read_steps(path: Path) -> StepsSample:
     names = ["gender", "age_in_years_at_screening", "general_health_condition", "valid_accel", "mortstat"]
     names += ["permth_exm", "total_scsslsteps", *STEPS_CONDITIONS.values()]
     table = parquet_table(path, names)
-    columns = {name: table[name].to_pylist() for name in ("gender", "general_health_condition")}
     age, months, dead, steps = (
         floats(table, name, path)
         for name in ("age_in_years_at_screening", "permth_exm", "mortstat", "total_scsslsteps")
     )
     features = np.full((table.num_rows, len(BASE_FEATURES)), np.nan, np.float32)
     features[:, FEATURE_INDEX["age"]] = age
-    features[:, FEATURE_INDEX["male"]] = [value == "Male" for value in columns["gender"]]
-    ratings = {answer: rating for rating, answer in enumerate(_HEALTH, start=1)}
-    health = [ratings.get(answer, np.nan) for answer in columns["general_health_condition"]]
-    features[:, FEATURE_INDEX["general_health"]] = health
+    features[:, FEATURE_INDEX["male"]] = answers(table, "gender", path, _MALE)
+    features[:, FEATURE_INDEX["general_health"]] = answers(table, "general_health_condition", path, _HEALTH)
     for code, name in STEPS_CONDITIONS.items():
         features[:, FEATURE_INDEX[code]] = floats(table, name, path)
     rows = (

@@ -8,6 +8,7 @@ from pyarrow import csv, parquet
 
 from engine.errors import SourceError
 from engine.learning.arrow_files import (
+    answers,
     csv_of_texts,
     floats,
     parquet_table,
@@ -70,3 +71,14 @@ def test_a_parquet_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         texts(table, "id", tmp_path)
     with pytest.raises(SourceError, match="'id'"):
         floats(table, "id", tmp_path)
+
+
+def test_answers_are_words_whatever_encodes_them_and_numbers_are_refused() -> None:
+    codes = {"Male": 1.0, "Female": 0.0}
+    words = pa.array(["Female", None, "Male", "male"])
+    table = pa.table({"plain": words, "coded": words.dictionary_encode(), "none": pa.nulls(4), "numbers": [1, 2, 1, 2]})
+    for name in ("plain", "coded"):
+        np.testing.assert_array_equal(answers(table, name, Path("f"), codes), [0, np.nan, 1, np.nan])
+    assert np.isnan(answers(table, "none", Path("f"), codes)).all()
+    with pytest.raises(SourceError, match="f: column 'numbers' of type int64 holds no answers such as 'Male', 'Female'"):
+        answers(table, "numbers", Path("f"), codes)
