@@ -80,5 +80,5 @@ def test_answers_are_words_whatever_encodes_them_and_numbers_are_refused() -> No
     for name in ("plain", "coded"):
         np.testing.assert_array_equal(answers(table, name, Path("f"), codes), [0, np.nan, 1, np.nan])
     assert np.isnan(answers(table, "none", Path("f"), codes)).all()
-    with pytest.raises(SourceError, match="f: column 'numbers' of type int64 holds no answers such as 'Male', 'Female'"):
+    with pytest.raises(SourceError, match="column 'numbers' of type int64 holds no answers such as 'Male', 'Female'"):
         answers(table, "numbers", Path("f"), codes)
