@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from engine.errors import StorageError
+from engine.storage.turns import Turn
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-_LOCK = 0x7661_6E79
 
 
 def core_url(url: str) -> str:
@@ -43,7 +43,7 @@ def migrate(url: str) -> tuple[str | None, str | None]:
     config = _config()
     try:
         with engine.connect() as connection, connection.begin():
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": Turn.MIGRATION.value})
             before = MigrationContext.configure(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -7,8 +7,7 @@ from psycopg.rows import TupleRow
 
 from engine.errors import StorageError
 from engine.storage.shards import OUTBOX_CHANNEL
-
-_RELAY_LOCK = 0x7661_6E7A
+from engine.storage.turns import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class OutboxStore:
     def lead(self) -> bool:
         """True where this relay is the one to work."""
         try:
-            row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_RELAY_LOCK,)).fetchone()
+            row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", (Turn.RELAY.value,)).fetchone()
         except psycopg.OperationalError as error:
             raise StorageError(f"PostgreSQL does not answer the outbox relay: {error}") from error
         return bool(row and row[0])

@@ -14,9 +14,9 @@ from sqlalchemy.dialects import postgresql
 
 from engine.domain.records import Column, Record
 from engine.domain.tables import TABLES
+from engine.storage.turns import Turn
 
 SERIES_MARK = "/* time series: {} */"
-_PARTITION_LOCK = 0x7661_6E78
 _SA_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "text": sa.Text(),
     "bigint": sa.BigInteger(),
@@ -115,7 +115,7 @@ def ensure_months(connection: psycopg.Connection[tuple[object, ...]], table: str
         following_year, following_rest = divmod(month + 1, 12)
         name = f"{table}_{1970 + year:04d}_{rest + 1:02d}"
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (Turn.MONTHS.value,))
             partitioned = connection.execute(
                 "SELECT 1 FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)", (table,)
             ).fetchone()

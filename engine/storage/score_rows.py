@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.domain.batch import RealLists, TextColumn, TextLists
 from engine.domain.tables import RISK_CATEGORIES
+from engine.storage.turns import Turn
 
 WORDS = ("components", "risk_factors", "hccs", "interventions")
 """The lists of words, in their order in `details`."""
@@ -26,7 +27,6 @@ DIGITS = (2, 3)
 """Decimals that are kept of dollars and of values."""
 _MOST = 256
 _INSUFFICIENT = len(RISK_CATEGORIES) - 1
-_LOCK = 0x7661_6E7A
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
@@ -122,7 +122,7 @@ def model_set_of(connection: psycopg.Connection[Any], words: Words) -> int:
     names = ("model_version", *WORDS)
     values = (words.model_version, *map(list, words.lists))
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (Turn.MODEL_SETS.value,))
         same = " AND ".join(f"{name} = %s" for name in names)
         found = connection.execute(f"SELECT model_set FROM model_sets WHERE {same}", values).fetchone()
         if found is None:

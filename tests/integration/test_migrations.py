@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from alembic import command
 from engine.scoring.risk_factors import RiskFactor
 from engine.storage import migrate as migrations
 from engine.storage.migrate import core_url, migrate
+from engine.storage.outbox import OutboxStore
 from engine.storage.queries import Queries
 from engine.storage.score_rows import Words, model_set_of
 
@@ -97,7 +99,9 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
 
 def test_a_model_set_is_made_once_and_is_another_for_other_words(database: str) -> None:
     words = Words("v1", (("a",), ("f", "g"), (), ("i",)))
-    with psycopg.connect(database, autocommit=True) as connection:
+    with closing(OutboxStore(database)) as relay, psycopg.connect(database, autocommit=True) as connection:
+        assert relay.lead()  # with a lock of its own, which nobody else waits for
+        connection.execute("SET lock_timeout = '60s'")
         first = model_set_of(connection, words)
         assert model_set_of(connection, words) == first
         assert model_set_of(connection, Words("v1", (("a",), ("g", "f"), (), ("i",)))) != first
