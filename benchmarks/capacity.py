@@ -118,7 +118,7 @@ def measured(largest: "Figures", url: str, wearing: float) -> Capacity:
             ).fetchone() or (0,)
             return int(rows), int(size)
 
-        member, score, reading = (size / rows for rows, size in map(of, ("members", "scores", "readings")))
+        member, score, reading = (size / rows for rows, size in map(of, ("members", "score_rows", "readings")))
     n = largest.members
     return Capacity(
         _empty(url), largest.resident / n, largest.readings, member, score, reading, largest.snapshot_bytes / n

@@ -327,7 +327,8 @@ def _sizes(url: str) -> tuple[float, float, float, float]:
     """Rows of history, bytes in them and their indexes, messages of `scores.updated`, their bytes in the outbox."""
     with psycopg.connect(url, autocommit=True) as connection:
         history = (
-            "SELECT count(*), (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('scores')) FROM scores"
+            "SELECT count(*), (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('score_rows')) "
+            "FROM score_rows"
         )
         rows, size = connection.execute(history).fetchone() or (0, 0)
         payloads = connection.execute("SELECT payload FROM outbox WHERE topic = %s", (SCORES_UPDATED,)).fetchall()

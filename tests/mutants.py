@@ -31,8 +31,9 @@ def without_suppression(work: ShardPlan) -> None:
                 for commit in commits:
                     for table, columns in ((table, rows.columns) for table, rows in commit.rows.items() if len(rows)):
                         if table == "scores":
+                            table = "score_rows"
                             columns = compact(columns, model_set_of(connection, Words.of(columns)))
-                        if table in ("readings", "scores"):
+                        if table in ("readings", "score_rows"):
                             copy_rows(cursor, TABLE[table], [columns])
         return commits
 

@@ -17,7 +17,6 @@ from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.scoring.health_score import CATEGORIES, HIGH, INSUFFICIENT, HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import DAYS, MONTHS
-from engine.storage.score_rows import WORDS, Words, expanded
 from engine.streams.score_messages import unpack
 from engine.streams.topics import SCORES_UPDATED
 from tests.oracle import EPOCH, Expected, LogRecord, Member, recompute, score
@@ -71,10 +70,8 @@ def read(connection: psycopg.Connection) -> Stored:
 def scores(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """The score history in words, with `as_of_us` for `as_of`."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        sets = cursor.execute("SELECT * FROM model_sets").fetchall()
-        words = {s["model_set"]: Words(s["model_version"], tuple(tuple(s[name]) for name in WORDS)) for s in sets}
         found = cursor.execute("SELECT *, (extract(epoch FROM as_of) * 1000000)::bigint AS as_of_us FROM scores")
-        return [expanded(row, words[row["model_set"]]) for row in found]
+        return found.fetchall()
 
 
 def messages(rows: Iterable[tuple[str, str, bytes]]) -> list[tuple[str, str, dict[str, Any]]]:

@@ -70,10 +70,11 @@ PROVIDERS = Record(
     (text("provider_id", "NPI"), day("first_service", "Earliest service date seen")),
     key=("provider_id",),
 )
-SCORES = Record(
-    "scores",
+SCORE_ROWS = Record(
+    "score_rows",
     "Score history: one row each time a member's score says something new, see docs/scoring.md. The newest row of a "
-    "member has the highest `seq`. `GET /v1/members/{id}/score/history` tells it in words.",
+    "member has the highest `seq`. Read the view `scores`: it has the rows in words, with `category`, `news2` (null), "
+    "`components`, `risk_factors`, `factor_dollars`, `factor_values`, `hccs`, `interventions` and `model_version`.",
     (
         instant("as_of", "Event time of the latest event the score knows of"),
         real(
@@ -367,7 +368,7 @@ TABLES: tuple[Record, ...] = (
     POLICIES,
     PROVIDERS,
     *(kind.stored for kind in EVENT_KINDS),
-    SCORES,
+    SCORE_ROWS,
     MODEL_SETS,
     PARTITION_LEASES,
     PARTITION_ASSIGNMENTS,

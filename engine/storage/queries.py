@@ -13,7 +13,7 @@ from engine.domain.tables import RISK_CATEGORIES
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
-_SCORES, _SETS, _MEMBERS = (CORE[name] for name in ("scores", "model_sets", "members"))
+_SCORES, _SETS, _MEMBERS = (CORE[name] for name in ("score_rows", "model_sets", "members"))
 _LEASES, _OFFSETS = CORE["partition_leases"], CORE["partition_offsets"]
 
 

@@ -50,7 +50,7 @@ class Words:
 
 
 def compact(columns: Mapping[str, Any], model_set: int) -> dict[str, Any]:
-    """Columns of the table `scores` from those of `told.score_columns` and the columns beside them."""
+    """Columns of the table `score_rows` from those of `told.score_columns` and the columns beside them."""
     names, which = columns["category"].distinct()
     places = np.array([RISK_CATEGORIES.index(name) for name in names], np.int64)[which]
     kept = {name: values for name, values in columns.items() if name not in (*WORDS, *NUMBERS, "model_version")}

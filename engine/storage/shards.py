@@ -251,7 +251,8 @@ class ShardStore:
         failpoint("before-transaction")
         rows = _by_table(batch.rows for batch in batches)
         if "scores" in rows:
-            rows["scores"] = [compact(columns, self._model_set(Words.of(columns))) for columns in rows["scores"]]
+            scores = rows.pop("scores")
+            rows["score_rows"] = [compact(columns, self._model_set(Words.of(columns))) for columns in scores]
         self._ensure_months(rows)
         told = {"db.system.name": "postgresql", "vitanexus.shard": self._owner}
         with (

@@ -17,7 +17,7 @@ from engine.storage.migrate import migrate
 from tests.integration.test_shard_faults import events, finish_and_check, produce
 from tests.shard_process import ShardProcess, committed, plan, wait_total
 
-_COLUMNS = "member_id, as_of, score, category, predicted_cost, news2, details, model_set, seq"
+_COLUMNS = "member_id, as_of, score, category, predicted_cost, news2, risk_factors::text, model_version, seq"
 
 
 def scores(url: str) -> list[tuple[Any, ...]]:

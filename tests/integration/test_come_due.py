@@ -15,13 +15,14 @@ def test_a_prediction_is_held_against_the_year_after_it(database: str) -> None:
             first = dt.date.fromisoformat(month)
             last = (first + dt.timedelta(days=40)).replace(day=1)
             connection.execute(
-                f"CREATE TABLE scores_{first:%Y_%m} PARTITION OF scores FOR VALUES FROM ('{first}') TO ('{last}')"
+                f"CREATE TABLE score_rows_{first:%Y_%m} PARTITION OF score_rows "
+                f"FOR VALUES FROM ('{first}') TO ('{last}')"
             )
 
         def score(member: str, as_of: str, seq: int, cost: float | None) -> None:
             connection.execute(
-                "INSERT INTO scores (member_id, as_of, score, category, predicted_cost, cost_lower_90, cost_upper_90, "
-                "news2, model_set, partition, details, seq) "
+                "INSERT INTO score_rows (member_id, as_of, score, category, predicted_cost, cost_lower_90, "
+                "cost_upper_90, news2, model_set, partition, details, seq) "
                 "VALUES (%s, %s, 50, 1, %s, %s, %s, -1, 1, 1, '\\x00000000', %s)",
                 (member, f"{as_of}T12:00:00Z", cost, cost and cost / 2, cost and cost * 2, seq),
             )

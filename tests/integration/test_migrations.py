@@ -17,8 +17,8 @@ from engine.storage.outbox import OutboxStore
 from engine.storage.queries import Queries
 from engine.storage.score_rows import Words, model_set_of
 
-OLD = "scores (member_id, as_of, score, category, predicted_cost, cost_lower_90, cost_upper_90, news2, components, " + (
-    "risk_factors, factor_dollars, factor_values, hccs, interventions, model_version, partition, seq, scored_at)"
+COLUMNS = "member_id, as_of, score, category, predicted_cost, cost_lower_90, cost_upper_90, news2, components, " + (
+    "risk_factors, factor_dollars, factor_values, hccs, interventions, model_version, partition, seq, scored_at"
 )
 
 
@@ -68,7 +68,7 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
                 f"FOR VALUES FROM ('2024-0{month}-01Z') TO ('2024-0{month + 1}-01Z')"
             )
         with connection.cursor() as cursor:
-            cursor.executemany(f"INSERT INTO {OLD} VALUES ({', '.join(['%s'] * 18)})", ROWS)
+            cursor.executemany(f"INSERT INTO scores ({COLUMNS}) VALUES ({', '.join(['%s'] * 18)})", ROWS)
     assert migrate(before) == ("0001", "0002")
     queries = Queries(before, pool_size=1)
     newer, older = queries.score_history("a", 5)
@@ -92,9 +92,11 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
     assert (unknown["components"], unknown["risk_factors"], unknown["model_version"]) == ([], [], "base 2+v28")
     queries.close()
     with psycopg.connect(before) as connection:
-        tables = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE '%in_words%'").fetchall()
-        months = connection.execute("SELECT count(*) FROM scores_2024_01, scores_2024_02").fetchone()
-    assert (tables, months) == ([], (2,))
+        in_words = connection.execute(f"SELECT {COLUMNS} FROM scores ORDER BY member_id, seq").fetchall()
+        tables = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'scores%'").fetchall()
+        months = connection.execute("SELECT count(*) FROM score_rows_2024_01, score_rows_2024_02").fetchone()
+    assert in_words == list(ROWS)
+    assert (tables, months) == ([("scores",)], (2,))
 
 
 def test_a_model_set_is_made_once_and_is_another_for_other_words(database: str) -> None:

@@ -35,8 +35,7 @@ def registered(url: str, root: Path) -> ModelStore:
 def newest_scores(url: str) -> dict[str, tuple[str, float | None]]:
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
-            "SELECT DISTINCT ON (member_id) member_id, model_version, predicted_cost "
-            "FROM scores JOIN model_sets USING (model_set) "
+            "SELECT DISTINCT ON (member_id) member_id, model_version, predicted_cost FROM scores "
             "ORDER BY member_id, seq DESC"
         ).fetchall()
     return {member: (version, cost) for member, version, cost in rows}

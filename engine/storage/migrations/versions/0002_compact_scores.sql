@@ -9,7 +9,7 @@ CREATE TABLE model_sets (
     PRIMARY KEY ("model_set")
 );
 
-CREATE TABLE scores (
+CREATE TABLE score_rows (
     "as_of" timestamptz NOT NULL,
     "score" double precision,
     "predicted_cost" double precision,
@@ -25,4 +25,4 @@ CREATE TABLE scores (
     "details" bytea STORAGE EXTERNAL NOT NULL
 ) /* time series: as_of */;
 
-CREATE INDEX scores_member_id_seq_idx ON scores ("member_id", "seq");
+CREATE INDEX score_rows_member_id_seq_idx ON score_rows ("member_id", "seq");
