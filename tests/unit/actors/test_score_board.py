@@ -21,7 +21,6 @@ from actors.score_board import (
 )
 from engine.domain.batch import RealLists, Rows, TextColumn, TextLists
 from engine.domain.events import SELF_REPORT
-from engine.domain.tables import SCORES
 from engine.streams.judged import JudgedEvents
 from engine.streams.records import RecordBatch
 from engine.streams.topics import PARTITIONS, partition_of
@@ -31,7 +30,7 @@ ALL = tuple(range(PARTITIONS))
 
 def row(member_id: str, score: float, reasons: int = 300) -> dict[str, object]:
     """A row of the score history; everything in it follows from `score`, so that a torn one is seen."""
-    values = dict.fromkeys(SCORES.names)
+    values = dict.fromkeys(("as_of", "category", "predicted_cost", "components", "model_version", "seq"))
     return values | {"member_id": member_id, "score": score, "risk_factors": (b"%d;" % int(score)) * reasons}
 
 
