@@ -225,7 +225,7 @@ def test_a_full_disk_is_waited_for(
         status = Path(owner).stat()
         os.chown(folder, status.st_uid, status.st_gid)
         connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
-        connection.execute("ALTER TABLE scores SET TABLESPACE small")
+        connection.execute("ALTER TABLE score_rows SET TABLESPACE small")
         database = urlsplit(url).path[1:]
         connection.execute(f"ALTER DATABASE {database} SET default_tablespace = small")
     batch = events(40, 4)
