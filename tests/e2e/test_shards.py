@@ -1,8 +1,10 @@
 """The shards of the running stack: listed, moved, drained, scaled, killed, and looked after by their supervisor."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from engine.storage.placement import Placement, ShardStatus
@@ -104,6 +106,7 @@ def test_a_shard_that_stays_silent_loses_its_partitions_and_gets_its_share_when_
             lambda: sorted(len(s.leased) for s in placement.shards()) == [0, 64], "the other shard to take all", 180
         )
     finally:
-        frozen.resume()
+        with contextlib.suppress(psutil.NoSuchProcess):  # the supervisor has had it ended, be it before or after that
+            frozen.resume()
     wait_for(lambda: settled(placement, "shard-0", "shard-1"), "both to share again")
     assert {len(status.leased) for status in placement.shards()} == {32}
