@@ -3,12 +3,14 @@
 Each function breaks the process it is called in.
 """
 
+from functools import partial
+
 import psycopg
 
 from actors.pace import ShardPlan
 from engine.domain.tables import TABLE
 from engine.storage.copy import copy_rows
-from engine.storage.score_rows import Words, compact, model_set_of
+from engine.storage.score_rows import model_set_of, placed
 from engine.storage.shards import ShardStore
 from engine.streams.judged import JudgedReadings
 from engine.streams.processor import Processor
@@ -29,11 +31,10 @@ def without_suppression(work: ShardPlan) -> None:
         if replaying:
             with psycopg.connect(work.postgres_url) as connection, connection.cursor() as cursor:
                 for commit in commits:
-                    for table, columns in ((table, rows.columns) for table, rows in commit.rows.items() if len(rows)):
-                        if table == "scores":
-                            table = "score_rows"
-                            columns = compact(columns, model_set_of(connection, Words.of(columns)))
-                        if table in ("readings", "score_rows"):
+                    for made_for in ("readings", "scores"):
+                        if len(commit.rows.get(made_for, ())):
+                            number = partial(model_set_of, connection)
+                            table, columns = placed(made_for, commit.rows[made_for].columns, number)
                             copy_rows(cursor, TABLE[table], [columns])
         return commits
 

@@ -15,7 +15,7 @@ from engine.learning.registry import MODELS, Scorers
 from engine.scoring.member_state import PartitionState
 from engine.settings import load_rules
 from engine.storage.copy import encode
-from engine.storage.score_rows import compact
+from engine.storage.score_rows import placed
 from engine.streams.judge import judge
 from engine.streams.processor import Processor
 from engine.streams.records import RecordBatch
@@ -42,9 +42,8 @@ def run() -> None:
         for commit in processor.process(judged, {(topic, partition): 0 for topic in KIND_OF_TOPIC}, "warm"):
             for table, rows in commit.rows.items():
                 if len(rows):
-                    scores = table == "scores"
-                    columns = compact(rows.columns, 1) if scores else rows.columns
-                    b"".join(encode(TABLE["score_rows" if scores else table], [columns]))
+                    kept, columns = placed(table, rows.columns, lambda words: 1)
+                    b"".join(encode(TABLE[kept], [columns]))
         PartitionState.load(processor.states[partition].dump())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.decimals import shortest
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring import clinical
 from engine.scoring.behavior import COMPONENTS
@@ -97,7 +98,7 @@ def ranked(
 
 def _carried(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
     """The values in so many decimals, as they come back from a float32 of them."""
-    return np.asarray(np.round(np.round(values, digits).astype(np.float32).astype(np.float64), digits), np.float64)
+    return shortest(np.round(values, digits).astype(np.float32), digits)
 
 
 def told(

@@ -6,8 +6,7 @@ set's words, a byte each, then of each risk factor its dollars and its value, bi
 null. Both come out as they went in: `risk_factors.ranked` rounds them to what a float32 carries.
 """
 
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.batch import RealLists, TextColumn, TextLists
+from engine.domain.decimals import shortest
 from engine.domain.tables import RISK_CATEGORIES
 from engine.storage.turns import Turn
 
@@ -47,6 +47,16 @@ class Words:
             if len(options) > _MOST:
                 raise ValueError(f"{name}: {len(options)} words of models {version}, a score row tells {_MOST} apart")
         return cls(version, lists)
+
+
+def placed(table: str, columns: Mapping[str, Any], number: Callable[[Words], int]) -> tuple[str, Mapping[str, Any]]:
+    """Where PostgreSQL keeps rows that a batch has made for `table`, and their columns there: scores are compacted.
+
+    `number` gives the number of the model set of these words.
+    """
+    if table != "scores":
+        return table, columns
+    return "score_rows", compact(columns, number(Words.of(columns)))
 
 
 def compact(columns: Mapping[str, Any], model_set: int) -> dict[str, Any]:
@@ -107,9 +117,9 @@ def expanded(row: Mapping[str, Any], words: Words) -> dict[str, Any]:
         count = details[at]
         plain[name] = [options[k] for k in details[at + 1 : at + 1 + count]]
         at += 1 + count
-    pairs = list(struct.iter_unpack(">ff", details[at:]))
+    pairs = np.frombuffer(details, ">f4", offset=at).astype(np.float32).reshape(-1, len(NUMBERS))
     for k, (name, digits) in enumerate(zip(NUMBERS, DIGITS, strict=True)):
-        plain[name] = [None if pair[k] != pair[k] else round(pair[k], digits) for pair in pairs]
+        plain[name] = [None if number != number else number for number in shortest(pairs[:, k], digits).tolist()]
     return plain | {
         "category": RISK_CATEGORIES[row["category"]],  # -1 is the last: insufficient data
         "news2": None if row["news2"] < 0 else row["news2"],

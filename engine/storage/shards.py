@@ -16,7 +16,7 @@ from engine.errors import LeaseLostError, StorageError
 from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
-from engine.storage.score_rows import Words, compact, model_set_of
+from engine.storage.score_rows import Words, model_set_of, placed
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
 Columns = Mapping[str, Any]
@@ -249,10 +249,7 @@ class ShardStore:
         A connection lost during COMMIT leaves the outcome unknown: reconnect, and ask `is_committed`.
         """
         failpoint("before-transaction")
-        rows = _by_table(batch.rows for batch in batches)
-        if "scores" in rows:
-            scores = rows.pop("scores")
-            rows["score_rows"] = [compact(columns, self._model_set(Words.of(columns))) for columns in scores]
+        rows = self._by_table(batch.rows for batch in batches)
         self._ensure_months(rows)
         told = {"db.system.name": "postgresql", "vitanexus.shard": self._owner}
         with (
@@ -299,6 +296,16 @@ class ShardStore:
             self._model_sets[words] = model_set_of(self._connection, words)
         return self._model_sets[words]
 
+    def _by_table(self, batches: Iterable[Mapping[str, Rows]]) -> dict[str, list[Columns]]:
+        """The columns of each table's rows, a part a partition; tables without rows are left out."""
+        found: dict[str, list[Columns]] = {}
+        for batch in batches:
+            for made_for, rows in batch.items():
+                if len(rows):
+                    table, columns = placed(made_for, rows.columns, self._model_set)
+                    found.setdefault(table, []).append(columns)
+        return found
+
     def _ensure_months(self, rows: Mapping[str, Sequence[Columns]]) -> None:
         for table, parts in rows.items():
             time = TABLE[table].time
@@ -311,16 +318,6 @@ class ShardStore:
             missing = needed - self._months.setdefault(table, set())
             schema.ensure_months(self._connection, table, sorted(missing))
             self._months[table] |= missing
-
-
-def _by_table(batches: Iterable[Mapping[str, Rows]]) -> dict[str, list[Columns]]:
-    """The columns of each table's rows, a part a partition; tables without rows are left out."""
-    found: dict[str, list[Columns]] = {}
-    for batch in batches:
-        for table, rows in batch.items():
-            if len(rows):
-                found.setdefault(table, []).append(rows.columns)
-    return found
 
 
 def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, parts: Sequence[Columns]) -> None:

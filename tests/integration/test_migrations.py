@@ -34,7 +34,7 @@ ROWS = (
     ),
     (
         *("a", at(2, 1), 99.0, "Critical", 9_000.0, 100.5, 30_000.0, 7, ["base_risk", "news2"]),
-        *(["news2", "diabetes"], [None, 1234.56], [7.0, 1.0], [], [], "base 3+v28", 5, 9, at(2, 2)),
+        *(["news2", "diabetes"], [None, 23_099.7], [7.0, 88_123.7], [], [], "base 3+v28", 5, 9, at(2, 2)),
     ),
     (
         *("b", at(1, 1), None, "Insufficient data", None, None, None, None, []),
@@ -69,12 +69,12 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
             )
         with connection.cursor() as cursor:
             cursor.executemany(f"INSERT INTO scores ({COLUMNS}) VALUES ({', '.join(['%s'] * 18)})", ROWS)
-    assert migrate(before) == ("0001", "0002")
+    assert migrate(before) == ("0001", "0003")
     queries = Queries(before, pool_size=1)
     newer, older = queries.score_history("a", 5)
     assert (newer["category"], newer["news2"], older["news2"]) == ("Critical", 7, 3)
     told = [(f.code, f.dollars, f.value) for f in newer["risk_factors"]]
-    assert told == [("news2", None, 7.0), ("diabetes", 1234.56, 1.0)]
+    assert told == [("news2", None, 7.0), ("diabetes", 23_099.7, 88_123.7)]
     assert older["risk_factors"][1] == RiskFactor(
         "hcc_raf",
         "Clinical risk (CMS-HCC): HCC37 Diabetes with Chronic Complications",

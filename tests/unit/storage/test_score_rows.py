@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.domain.batch import RealLists, TextColumn, TextLists
+from engine.domain.decimals import shortest
 from engine.domain.tables import RISK_CATEGORIES
 from engine.scoring.risk_factors import ranked
 from engine.storage.score_rows import NUMBERS, WORDS, Words, compact, expanded
@@ -16,7 +17,7 @@ OPTIONS = {
     "hccs": ("HCC1", "HCC37"),
     "interventions": (),
 }
-carried = st.floats(-2e9, 2e9, width=32).map(lambda x: round(x, 2)) | st.none()
+carried = st.floats(-2e9, 2e9, width=32).map(lambda x: shortest(np.float32([x]), 2).item()) | st.none()
 lists = {name: st.lists(st.sampled_from(options), max_size=5) for name, options in OPTIONS.items() if options}
 rows = st.builds(
     lambda factors, **other: other | {"risk_factors": [f[0] for f in factors], "pairs": [f[1:] for f in factors]},
