@@ -127,24 +127,26 @@ def _exit() -> NoReturn:
 class Ports:
     """Everything outside the loop. `fenced` ends it for good when another owner has its leases.
 
-    `worker` commits; `watcher` asks the log who it is, which takes too long for a batch to wait for.
+    `worker` commits; `reading` reads the next batch meanwhile; `watcher` asks the log who it is, which takes too long for a batch to wait for.
     """
 
     log: Log
     store: Store
     clock: Clock
     worker: Worker
+    reading: Worker
     watcher: Worker
     fenced: Callable[[], NoReturn]
 
 
 def live(plan: ShardPlan) -> Ports:
-    """The plan's Kafka and PostgreSQL, a thread that commits, and the machine's clock."""
+    """The plan's Kafka and PostgreSQL, threads that commit, read and watch, and the machine's clock."""
     return Ports(
         _KafkaLog(plan.bootstrap),
         ShardStore(plan.postgres_url, plan.name, plan.lease_seconds),
         _SystemClock(),
         _Thread(f"{plan.name}-commit"),
+        _Thread(f"{plan.name}-read"),
         _Thread(f"{plan.name}-watch"),
         _exit,
     )

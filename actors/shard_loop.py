@@ -1,6 +1,6 @@
 """The loop of a member shard: hold what is assigned, and of that read, process and commit, batch after batch.
 
-While one batch is being committed the next is read and applied. Knows neither Ray nor, but for its ports, I/O.
+While one batch is being committed the next is applied, and the one after it read. Knows neither Ray nor, but for its ports, I/O.
 """
 
 import threading
@@ -15,6 +15,7 @@ from actors.enrolments import Enrolments
 from actors.ownership import Ownership
 from actors.pace import BatchReport, Pace, Place, ShardPlan
 from actors.ports import Ports
+from actors.read_ahead import ReadAhead
 from actors.recovery import Recovery
 from actors.score_board import RowsOf, ScoreBoard
 from actors.snapshots import Snapshots
@@ -76,7 +77,7 @@ class ShardLoop:
     def run(self) -> None:
         """Enters, and works until stopped. Fenced at once when a lease is lost, or another enters under its name."""
         self._durable.retry(self._ports.store.reconnect, lambda: True)
-        events = self._ports.log.reader(self.plan.name)
+        events = ReadAhead(self._ports.log.reader(self.plan.name), self._ports.reading)
         enrolments = self._ports.log.reader(f"{self.plan.name}-enrolments")
         try:
             self._identities = self._ports.log.identities()
@@ -91,6 +92,7 @@ class ShardLoop:
         finally:
             events.close()
             enrolments.close()
+            self._ports.reading.close()
             self._ports.worker.close()
             self._ports.watcher.close()
             self._ports.store.close()

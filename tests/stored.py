@@ -17,6 +17,7 @@ from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.scoring.health_score import CATEGORIES, HIGH, INSUFFICIENT, HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import DAYS, MONTHS
+from engine.storage.snapshots import dumped
 from engine.streams.score_messages import unpack
 from engine.streams.topics import SCORES_UPDATED
 from tests.oracle import EPOCH, Expected, LogRecord, Member, recompute, score
@@ -61,7 +62,7 @@ def read(connection: psycopg.Connection) -> Stored:
             for kind in KIND_OF_TOPIC.values()
             if kind.table
         },
-        [PartitionState.load(payload) for (payload,) in payloads],
+        [PartitionState.load(dumped(payload)) for (payload,) in payloads],
         scores(connection),
         messages(rows("SELECT topic, message_key, payload FROM outbox ORDER BY id").fetchall()),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.raw_bytes import address_of
 from engine.domain.siphash import siphash
 
 GENERATION = 65_536
@@ -18,10 +19,10 @@ _FIRST_SLOTS = 1024
 
 
 @njit(cache=True, nogil=True)
-def digest_of(data: NDArray[np.uint8], source: int, source_length: int, event: int, event_length: int) -> np.uint64:
-    """64-bit digest of an event's name, two ranges of `data`, never 0: its id under a key made from its source."""
-    key = siphash(data, source, source_length, _LOW, _HIGH)
-    found = siphash(data, event, event_length, key, _HIGH)
+def digest_of(source: int, source_length: int, event: int, event_length: int) -> np.uint64:
+    """64-bit digest of an event's name, texts at two addresses, never 0: its id under a key made from its source."""
+    key = siphash(source, source_length, _LOW, _HIGH)
+    found = siphash(event, event_length, key, _HIGH)
     return found if found != 0 else np.uint64(1)
 
 
@@ -29,7 +30,13 @@ def digest(source: str, event_id: str) -> int:
     """The digest of a name that is Python's."""
     first, second = source.encode(), event_id.encode()
     data = np.frombuffer(first + second, np.uint8)
-    return int(digest_of(data, 0, len(first), len(first), len(second)))
+    return int(_digest(data, len(first)))
+
+
+@njit(cache=True, nogil=True)
+def _digest(data: NDArray[np.uint8], source_length: int) -> np.uint64:
+    at = address_of(data)
+    return digest_of(at, source_length, at + source_length, len(data) - source_length)
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit, uint64
-from numpy.typing import NDArray
+
+from engine.domain.raw_bytes import byte_at, word_at
 
 _A, _B, _C, _D = (
     np.uint64(word) for word in (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
@@ -32,15 +33,13 @@ def _round(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, Any, Any, Any]:
 
 
 @njit(cache=True, nogil=True)
-def siphash(data: NDArray[np.uint8], start: int, length: int, low: np.uint64, high: np.uint64) -> Any:
-    """The 64-bit hash of data[start : start + length] under the key of two words."""
+def siphash(start: int, length: int, low: np.uint64, high: np.uint64) -> Any:
+    """The 64-bit hash of the bytes at address `start` under the key of two words."""
     a, b, c, d = low ^ _A, high ^ _B, low ^ _C, high ^ _D
     whole = start + (length & ~7)
     at = start
     while at < whole:
-        word = uint64(0)
-        for i in range(8):
-            word |= uint64(data[at + i]) << uint64(8 * i)
+        word = word_at(at)
         d ^= word
         a, b, c, d = _round(a, b, c, d)
         a, b, c, d = _round(a, b, c, d)
@@ -48,7 +47,7 @@ def siphash(data: NDArray[np.uint8], start: int, length: int, low: np.uint64, hi
         at += 8
     word = uint64(length & 255) << uint64(56)
     for i in range(length & 7):
-        word |= uint64(data[at + i]) << uint64(8 * i)
+        word |= uint64(byte_at(at + i)) << uint64(8 * i)
     d ^= word
     a, b, c, d = _round(a, b, c, d)
     a, b, c, d = _round(a, b, c, d)

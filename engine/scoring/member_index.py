@@ -5,6 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.batch import TextColumn
+from engine.domain.raw_bytes import address_of, same
 from engine.domain.siphash import siphash
 from engine.scoring.sparse import grown
 
@@ -15,21 +16,17 @@ _LOW, _HIGH = np.uint64(0x6D656D62), np.uint64(0x65727321)
 
 
 @njit(cache=True, nogil=True)
-def _place(table: NDArray[np.int32], pool: Bytes, ends: Integers, data: Bytes, start: int, length: int) -> int:
-    """Where in the table the id is or belongs; linear probing, free places are -1, table size a power of two."""
+def _place(table: NDArray[np.int32], pool: int, ends: Integers, start: int, length: int) -> int:
+    """Where in the table the id at address `start` is or belongs, of ids packed at address `pool`.
+
+    Linear probing; free places are -1, the table's size is a power of two.
+    """
     mask = len(table) - 1
-    at = int(np.int64(siphash(data, start, length, _LOW, _HIGH) & np.uint64(mask)))
-    while table[at] >= 0:
+    at = int(np.int64(siphash(start, length, _LOW, _HIGH) & np.uint64(mask)))
+    while True:
         slot = table[at]
-        begin = ends[slot]
-        if ends[slot + 1] - begin == length:
-            same = True
-            for i in range(length):
-                if pool[begin + i] != data[start + i]:
-                    same = False
-                    break
-            if same:
-                return at
+        if slot < 0 or (ends[slot + 1] - ends[slot] == length and same(pool + ends[slot], start, length)):
+            break
         at = (at + 1) & mask
     return at
 
@@ -37,8 +34,9 @@ def _place(table: NDArray[np.int32], pool: Bytes, ends: Integers, data: Bytes, s
 @njit(cache=True, nogil=True)
 def _rebuild(table: NDArray[np.int32], pool: Bytes, ends: Integers, count: int) -> None:
     """Puts the ids of slots 0 .. count - 1 into an empty table."""
+    ids = address_of(pool)
     for slot in range(count):
-        table[_place(table, pool, ends, pool, ends[slot], ends[slot + 1] - ends[slot])] = slot
+        table[_place(table, ids, ends, ids + ends[slot], ends[slot + 1] - ends[slot])] = slot
 
 
 @njit(cache=True, nogil=True)
@@ -53,8 +51,9 @@ def _add(
     slots: Integers,
 ) -> int:
     """Slots of ids that are ranges of `data`, the next ones for those that are new; returns the count after it."""
+    ids, base = address_of(pool), address_of(data)
     for i in range(len(starts)):
-        at = _place(table, pool, ends, data, starts[i], lengths[i])
+        at = _place(table, ids, ends, base + starts[i], lengths[i])
         if table[at] < 0:
             begin = ends[count]
             for k in range(lengths[i]):
@@ -77,8 +76,9 @@ def _find(
     slots: Integers,
 ) -> None:
     """Slots of ids that are ranges of `data`; -1 for those that are not there."""
+    ids, base = address_of(pool), address_of(data)
     for i in range(len(starts)):
-        slots[i] = table[_place(table, pool, ends, data, starts[i], lengths[i])]
+        slots[i] = table[_place(table, ids, ends, base + starts[i], lengths[i])]
 
 
 class MemberIndex:

@@ -12,6 +12,7 @@ from engine.domain.events import DEFAULT_TENANT
 from engine.domain.tables import RISK_CATEGORIES
 from engine.storage.database import Database
 from engine.storage.schema import CORE
+from engine.storage.snapshots import dumped
 
 _SCORES, _SETS, _MEMBERS = (CORE[name] for name in ("score_rows", "model_sets", "members"))
 _LEASES, _OFFSETS = CORE["partition_leases"], CORE["partition_offsets"]
@@ -136,7 +137,8 @@ class Queries(Database):
         """The partitions' latest snapshots, one after the other."""
         states = CORE["member_state"]
         for row in self._rows(sa.select(states.c.partition).order_by(states.c.partition)):
-            yield self._rows(sa.select(states.c.payload).where(states.c.partition == row["partition"]))[0]["payload"]
+            one = sa.select(states.c.payload).where(states.c.partition == row["partition"])
+            yield dumped(self._rows(one)[0]["payload"])
 
     def predictions_that_have_come_due(self) -> tuple[list[float], ...]:
         """Actual cost of the 365 days after it, and mean, lower and upper as predicted, of a score of each member.

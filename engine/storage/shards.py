@@ -17,6 +17,7 @@ from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
 from engine.storage.score_rows import Words, model_set_of, placed
+from engine.storage.snapshots import dumped, stored
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
 Columns = Mapping[str, Any]
@@ -211,7 +212,7 @@ class ShardStore:
         return Recovered(
             partition,
             seq + len(commits),
-            payload,
+            None if payload is None else dumped(payload),
             offsets,
             tuple(row[0] for row in commits),
             tuple(row[1] for row in commits),
@@ -270,7 +271,7 @@ class ShardStore:
             _write_offsets(cursor, batches, identities)
             for batch in batches:
                 if batch.snapshot is not None:
-                    _write_snapshot(cursor, batch)
+                    _write_snapshot(cursor, batch, batch.snapshot)
             failpoint("before-commit")
         failpoint("after-commit")
 
@@ -359,19 +360,19 @@ def _write_offsets(
     )
 
 
-def _write_snapshot(cursor: psycopg.Cursor[TupleRow], batch: PartitionCommit) -> None:
+def _write_snapshot(cursor: psycopg.Cursor[TupleRow], batch: PartitionCommit, snapshot: bytes) -> None:
     watermark = None if batch.watermark_us is None else batch.watermark_us / 1e6
     cursor.execute(
         """
         INSERT INTO member_state (partition, seq, offsets, watermark, model_version, members, payload)
-        VALUES (%s, %s, %s, to_timestamp(%s), %s, %s, %s)
+        VALUES (%s, %s, %s, to_timestamp(%s), %s, %s, %b)
         ON CONFLICT (partition) DO UPDATE SET seq = excluded.seq, offsets = excluded.offsets,
             watermark = excluded.watermark, model_version = excluded.model_version, members = excluded.members,
             payload = excluded.payload, taken_at = now()
         """,
         (
             *(batch.partition, batch.seq, json.dumps(batch.offsets), watermark),
-            *(batch.model_version, batch.members, batch.snapshot),
+            *(batch.model_version, batch.members, stored(snapshot)),
         ),
     )
     cursor.execute("DELETE FROM partition_commits WHERE partition = %s AND seq < %s", (batch.partition, batch.seq))

@@ -153,7 +153,7 @@ class KafkaReader:
                 polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records - count)
                 for place, raw in polled.items():
                     taken.setdefault(place, []).extend(raw)
-                    count += len(raw)
+                    count += sum(batch.count for batch in raw)  # the client gives plain lists of batches
                 timeout_ms = _NEXT_FETCH_MS
                 if not polled or not self._behind(taken):
                     break

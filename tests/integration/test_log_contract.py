@@ -114,6 +114,21 @@ def test_a_reader_at_the_end_waits_and_gives_nothing(on_log: Callable[..., None]
     on_log(body)
 
 
+def test_a_poll_takes_about_what_it_was_asked_for_however_much_there_is(on_log: Callable[..., None]) -> None:
+    def check(topic: Log) -> None:
+        for _ in range(8):  # each of them in a record batch of its own
+            topic.append([b"x"] * 25)
+        reader = topic.reader()
+        reader.assign({PLACE: 0})
+        found = 0
+        while found < 200:
+            taken = sum(len(batch) for batch in reader.poll(50, 50))
+            assert taken < 50 + 25
+            found += taken
+
+    on_log(check)
+
+
 def test_lag_is_what_lies_behind_the_batch(on_log: Callable[..., None]) -> None:
     def body(log: Log) -> None:
         log.append([b"%d" % i for i in range(50)])

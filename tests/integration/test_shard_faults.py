@@ -26,6 +26,7 @@ from engine.interop.synthetic import month
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.storage.shards import ShardStore
+from engine.storage.snapshots import dumped
 from engine.streams.producer import EventProducer
 from engine.streams.topics import partition_of
 from tests.fleet import Load
@@ -272,7 +273,7 @@ def _costs_after_restart(shard: ShardProcess, work: ShardPlan, url: str, folder:
     assert again.finish() == 0
     with psycopg.connect(url) as connection:
         payloads = connection.execute("SELECT payload FROM member_state").fetchall()
-    return sum(_cents(PartitionState.load(payload)) for (payload,) in payloads)
+    return sum(_cents(PartitionState.load(dumped(payload))) for (payload,) in payloads)
 
 
 def _cents(state: PartitionState) -> int:

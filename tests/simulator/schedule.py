@@ -159,6 +159,7 @@ class Schedule:
             SimulatedClock(world, process),
             SimulatedWorker(world, process, self._chance.random() < 0.7),
             SimulatedWorker(world, process, self._chance.random() < 0.7),
+            SimulatedWorker(world, process, self._chance.random() < 0.7),
             lambda: self._fenced(process),
         )
         loop = ShardLoop(plan, lambda _: self._scorer, ports)

@@ -7,6 +7,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from engine.domain.raw_bytes import trailing_zeros
 from engine.scoring.hcc.compiled import DISABLED_BIT, MAX_AGE, Codes, Edits, Rules, Variables
 
 UNMAPPED, MALFORMED = -1, -2
@@ -14,16 +15,6 @@ NE, INSTITUTIONAL = 7, 6
 _GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MAX_VARIABLES = 192
 _SPACE, _DOT = 32, 46
-
-
-@intrinsic
-def _trailing_zeros(typing: Any, word: Any) -> Any:
-    """Position of the lowest bit that is set; `word` is uint64 and not 0."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
-
-    return types.uint64(types.uint64), build
 
 
 @intrinsic
@@ -109,13 +100,13 @@ def _resolve(low: np.uint64, high: np.uint64, rules: Rules) -> tuple[np.uint64, 
     drop_low, drop_high = np.uint64(0), np.uint64(0)
     rest = low
     while rest != 0:
-        bit = _trailing_zeros(rest)
+        bit = trailing_zeros(rest)
         drop_low |= rules.drops[bit, 0]
         drop_high |= rules.drops[bit, 1]
         rest &= rest - np.uint64(1)
     rest = high
     while rest != 0:
-        bit = _trailing_zeros(rest) + np.uint64(64)
+        bit = trailing_zeros(rest) + np.uint64(64)
         drop_low |= rules.drops[bit, 0]
         drop_high |= rules.drops[bit, 1]
         rest &= rest - np.uint64(1)
@@ -158,12 +149,12 @@ def _active(
     count = 0
     rest = low
     while rest != 0:
-        out[n + count] = variables.hcc[_trailing_zeros(rest)]
+        out[n + count] = variables.hcc[trailing_zeros(rest)]
         count += 1
         rest &= rest - np.uint64(1)
     rest = high
     while rest != 0:
-        out[n + count] = variables.hcc[_trailing_zeros(rest) + np.uint64(64)]
+        out[n + count] = variables.hcc[trailing_zeros(rest) + np.uint64(64)]
         count += 1
         rest &= rest - np.uint64(1)
     n += count
@@ -278,6 +269,6 @@ def list_hccs(
         for word in range(2):
             rest = hccs[row, word]
             while rest != 0:
-                out[at] = numbers[_trailing_zeros(rest) + np.uint64(64 * word)]
+                out[at] = numbers[trailing_zeros(rest) + np.uint64(64 * word)]
                 at += 1
                 rest &= rest - np.uint64(1)
