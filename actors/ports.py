@@ -127,7 +127,8 @@ def _exit() -> NoReturn:
 class Ports:
     """Everything outside the loop. `fenced` ends it for good when another owner has its leases.
 
-    `worker` commits; `reading` reads the next batch meanwhile; `watcher` asks the log who it is, which takes too long for a batch to wait for.
+    `worker` commits; `reading` reads the next batch meanwhile; `watcher` asks the log who it is, which takes too long
+    for a batch to wait for.
     """
 
     log: Log

@@ -1,6 +1,7 @@
 """The loop of a member shard: hold what is assigned, and of that read, process and commit, batch after batch.
 
-While one batch is being committed the next is applied, and the one after it read. Knows neither Ray nor, but for its ports, I/O.
+While one batch is being committed the next is applied, and the one after it read. Knows neither Ray nor, but for its
+ports, I/O.
 """
 
 import threading

@@ -6,6 +6,8 @@ places. So at least the last `generation` and at most the last 2 x `generation` 
 collide with probability window / 2^64, 7e-15 for each event at the default.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -34,7 +36,7 @@ def digest(source: str, event_id: str) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _digest(data: NDArray[np.uint8], source_length: int) -> np.uint64:
+def _digest(data: NDArray[np.uint8], source_length: int) -> Any:
     at = address_of(data)
     return digest_of(at, source_length, at + source_length, len(data) - source_length)
 

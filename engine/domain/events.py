@@ -72,7 +72,7 @@ class EventKind:
         """
         columns = ENVELOPE[1:] + self.payload + COORDINATES
         if self.name == "wearable.reading":
-            return Record(self.table, self.doc, columns, time="time", indexes=(("member_id", "time"),))
+            return Record(self.table, self.doc, columns, time="time", indexes=(("member_id",),))
         return Record(self.table, self.doc, columns, key=("source", "event_id"), indexes=(("member_id", "time"),))
 
 

@@ -1,14 +1,13 @@
 """Bytes and words by their address, for kernels that read text.
 
-An array that is handed from kernel to kernel is counted each time, which costs more than a short text takes to read; and
-an index may be negative, which is asked each time. An address is a number. What it points to is the caller's to know,
-and to keep: kernels take addresses of arrays that they were called with.
+An array that is handed from kernel to kernel is counted each time, which costs more than a short text takes to read,
+and an index may be negative, which is asked each time. An address is a number. What it points to is the caller's to
+know and to keep: kernels take addresses of arrays that they were called with.
 """
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -24,8 +23,8 @@ def byte_at(typing: Any, address: Any) -> Any:
     """The byte there, as an integer."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte = builder.load(builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
-        return builder.zext(byte, ir.IntType(64))
+        byte = builder.load(builder.inttoptr(arguments[0], context.get_value_type(types.uint8).as_pointer()))
+        return builder.zext(byte, context.get_value_type(types.int64))
 
     return types.int64(types.int64), build
 
@@ -35,7 +34,7 @@ def word_at(typing: Any, address: Any) -> Any:
     """The eight bytes from there on, the first the lowest."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()))
+        word = builder.load(builder.inttoptr(arguments[0], context.get_value_type(types.uint64).as_pointer()))
         word.align = 1
         return word
 
@@ -53,8 +52,8 @@ def trailing_zeros(typing: Any, word: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def address_of(data: Bytes) -> int:
-    """Where the contiguous array begins."""
+def address_of(data: Bytes) -> Any:
+    """Where the contiguous array begins, as an integer."""
     return np.int64(data.ctypes.data)
 
 

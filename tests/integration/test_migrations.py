@@ -69,7 +69,7 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
             )
         with connection.cursor() as cursor:
             cursor.executemany(f"INSERT INTO scores ({COLUMNS}) VALUES ({', '.join(['%s'] * 18)})", ROWS)
-    assert migrate(before) == ("0001", "0003")
+    assert migrate(before) == ("0001", "0004")
     queries = Queries(before, pool_size=1)
     newer, older = queries.score_history("a", 5)
     assert (newer["category"], newer["news2"], older["news2"]) == ("Critical", 7, 3)

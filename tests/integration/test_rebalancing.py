@@ -160,23 +160,26 @@ def test_a_zombie_that_wakes_up_after_its_partitions_were_moved(place: str, flee
 
 
 def campaign(fleet: Fleet, scorer: HealthScorer, kills: int) -> None:
-    """Shards are killed one after the other at random moments, while partitions move at random."""
+    """Shards are killed one after the other amid the events just produced, while partitions move at random."""
     chance = random.Random(20240302)
     batch = events(60, 2 + kills // 4)
     for name, part in zip(names(3), (ALL[:20], ALL[20:40], ALL[40:]), strict=True):
         fleet.start(name, part)
-    load = Load(fleet.url, fleet.bootstrap, batch)
+    size = len(batch) // (kills + 1)
+    assert size > 60
+    produce(fleet.bootstrap, batch[:size])
     wait_total(fleet.url, 100)
-    while fleet.kills < kills:
+    for number in range(1, kills + 1):
         if chance.random() < 0.5:
             fleet.placement.move(some_of(chance, ALL), chance.choice(names(3)))
-        wait_total(fleet.url, sum(committed(fleet.url).values()) + chance.randrange(60))
+        before = sum(committed(fleet.url).values())
+        produce(fleet.bootstrap, batch[number * size :][: len(batch) if number == kills else size])
+        wait_total(fleet.url, before + chance.randrange(60))
         time.sleep(chance.random() * 0.2)
         victim = chance.choice(names(3))
         fleet.kill(victim)
         fleet.start(victim)
-    assert load.producing
-    load.finish()
+    assert fleet.kills == kills
     finish_and_check(fleet, scorer)
 
 

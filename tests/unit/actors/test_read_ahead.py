@@ -33,7 +33,7 @@ class Log:
         return [RecordBatch.of(*PLACE, range(start, self.position), [0] * n, values, self.position)] if n else []
 
     def lag(self, batches: Sequence[RecordBatch]) -> dict[Place, int]:
-        return {PLACE: self.end - batch.next_offset for batch in batches}
+        return {(batch.topic, batch.partition): self.end - batch.next_offset for batch in batches}
 
     def end_offsets(self, partitions: Sequence[Place]) -> dict[Place, int]:
         return dict.fromkeys(partitions, self.end)
