@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+from actors.lasting import keep_loaded
 from actors.pace import ShardPlan
 from engine.domain.batch import PartitionCommit, Recovered, TopicIdentity
 from engine.storage.shards import ShardStore
@@ -128,7 +129,7 @@ class Ports:
     """Everything outside the loop. `fenced` ends it for good when another owner has its leases.
 
     `worker` commits; `reading` reads the next batch meanwhile; `watcher` asks the log who it is, which takes too long
-    for a batch to wait for.
+    for a batch to wait for. `warm` is called once the first batch has been applied, when all that lasts is loaded.
     """
 
     log: Log
@@ -138,6 +139,7 @@ class Ports:
     reading: Worker
     watcher: Worker
     fenced: Callable[[], NoReturn]
+    warm: Callable[[], None]
 
 
 def live(plan: ShardPlan) -> Ports:
@@ -150,4 +152,5 @@ def live(plan: ShardPlan) -> Ports:
         _Thread(f"{plan.name}-read"),
         _Thread(f"{plan.name}-watch"),
         _exit,
+        keep_loaded,
     )

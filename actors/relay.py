@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import ray
 
 from actors.cluster_metrics import ClusterMetrics
+from actors.lasting import keep_loaded
 from actors.metric_list import PUBLISHED
 from actors.metrics import counter
 from actors.names import RELAY
@@ -57,6 +58,7 @@ class RelayLoop:
         try:
             with EventProducer(self._bootstrap, linger_ms=0) as producer:
                 leading = False
+                keep_loaded()
                 while not self._stop.is_set():
                     leading = leading or store.lead()
                     messages = store.take(_BATCH) if leading else []

@@ -58,6 +58,7 @@ class ShardLoop:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.ready = threading.Event()
+        self._warm = False
         self.finished = False
         self._durable = Durable(plan, ports)
         self._processor = Processor(scorers, self._durable.known_events, plan.pending_seconds)
@@ -157,6 +158,9 @@ class ShardLoop:
         if not judged:
             return
         commits = self._process(judged)
+        if not self._warm:
+            self._warm = True
+            self._ports.warm()
         lag = {**events.lag(batches), **arrived.lag()}
         applied = self._ports.clock.now()
 

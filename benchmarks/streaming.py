@@ -29,9 +29,11 @@ import typer
 
 from actors.pace import ShardPlan
 from actors.ports import live
+from actors.relay import RelayLoop
 from actors.shard_loop import ShardLoop
 from benchmarks import machine
-from benchmarks.alert_latency import enrolment
+from benchmarks.alert_latency import ALERT_EVERY, enrolment
+from benchmarks.alert_latency import measure as measure_alerts
 from benchmarks.streaming_peers import PEERS
 from cluster.stack import postgres
 from engine.domain.events import ENROLLMENT, READING
@@ -41,14 +43,14 @@ from engine.storage.migrate import migrate
 from engine.streams.client import admin_client
 from engine.streams.producer import EventProducer
 from engine.streams.score_messages import unpack
-from engine.streams.topics import SCORES_UPDATED, partition_of
+from engine.streams.topics import PARTITIONS, SCORES_UPDATED, partition_of
 from tests.kafka import KafkaBroker, fetch_jars, fresh_topics
 
 _RESULTS = Path(__file__).parent / "results" / "streaming.md"
 _PARTITIONS = 4
 _PEER_TOPIC = "peer.readings"
 _METRICS = (("steps", "count", 50.0), ("heart_rate", "bpm", 71.5), ("spo2", "%", 97.0))
-_RATE, _RATE_SECONDS = 10_000, 15
+_RATE, _RATE_SECONDS, _ALERTS = 10_000, 15, 100
 _DAY = (  # of a member: metric, unit, how often, usual value, how far a reading strays from it
     *(("steps", "count", 3, 2500.0, 1200.0), ("heart_rate", "bpm", 3, 72.0, 9.0)),
     *(("resting_heart_rate", "bpm", 1, 62.0, 2.0), ("sleep_minutes", "min", 1, 420.0, 50.0)),
@@ -57,7 +59,7 @@ _DAY = (  # of a member: metric, unit, how often, usual value, how far a reading
 _DAYS = 30
 Note = Callable[[str, str, str], None]
 """What was measured, its figure, and what belongs to it."""
-PARTS = ("rates", "latency", "recovery", "written")
+PARTS = ("rates", "latency", "alerts", "recovery", "written")
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -131,8 +133,10 @@ def _work(plan: ShardPlan) -> None:
 
 
 @contextmanager
-def shards(url: str, bootstrap: str, count: int = 1, **other: object) -> Iterator[list[multiprocessing.Process]]:
-    """`count` shards over the four partitions, each in a process of its own, ended by SIGKILL."""
+def shards(
+    url: str, bootstrap: str, count: int = 1, partitions: int = _PARTITIONS, **other: object
+) -> Iterator[list[multiprocessing.Process]]:
+    """`count` shards over the first partitions, each in a process of its own, ended by SIGKILL."""
     usual = {
         "lease_seconds": 15.0,
         "snapshot_every": 50,
@@ -141,7 +145,7 @@ def shards(url: str, bootstrap: str, count: int = 1, **other: object) -> Iterato
         "retry_seconds": 60.0,
     }
     plans = [
-        ShardPlan(f"bench-{i}", tuple(range(i, _PARTITIONS, count)), url, bootstrap, **(usual | other))  # type: ignore[arg-type]
+        ShardPlan(f"bench-{i}", tuple(range(i, partitions, count)), url, bootstrap, **(usual | other))  # type: ignore[arg-type]
         for i in range(count)
     ]
     running = [_spawn.Process(target=_work, args=(plan,), daemon=True) for plan in plans]
@@ -153,6 +157,25 @@ def shards(url: str, bootstrap: str, count: int = 1, **other: object) -> Iterato
         for process in running:
             process.kill()
             process.join()
+
+
+def _publish(url: str, bootstrap: str) -> None:
+    RelayLoop(url, bootstrap).run()
+
+
+@contextmanager
+def shard_and_relay(url: str, bootstrap: str) -> Iterator[None]:
+    """A shard that holds all partitions, and a relay, each in a process of its own, ended by SIGKILL."""
+    relay = _spawn.Process(target=_publish, args=(url, bootstrap), daemon=True)
+    relay.start()
+    try:
+        with shards(url, bootstrap, partitions=PARTITIONS), psycopg.connect(url, autocommit=True) as connection:
+            while connection.execute("SELECT sum(held) FROM shards").fetchone() != (PARTITIONS,):
+                time.sleep(0.1)
+            yield
+    finally:
+        relay.kill()
+        relay.join()
 
 
 class Progress:
@@ -296,6 +319,18 @@ class Bench:
         late = np.array(waits[len(waits) // 5 :]) * 1000
         return float(np.percentile(late, 50)), float(np.percentile(late, 99))
 
+    def alerts(self) -> tuple[float, float]:
+        """p50 and p99 in ms from a reading handed to the producer to its alert at a consumer, at 100 alerts a second.
+
+        A shard of all 64 partitions and the relay have processes of their own; producer and consumer share this one.
+        """
+        url = self._database()
+        migrate(url)
+        fresh_topics(self.bootstrap)
+        self._filled = None
+        found = measure_alerts(_ALERTS * ALERT_EVERY, _RATE_SECONDS, url, self.bootstrap, shard_and_relay)
+        return 1000 * found["p50"], 1000 * found["p99"]
+
     def written(self, members: list[str]) -> tuple[float, float, float, float]:
         """A member-day's rows of history, bytes in them and their indexes, messages, and bytes of these in the outbox.
 
@@ -365,6 +400,10 @@ def measure(bench: Bench, parts: list[str], events: int, runs: int, note: Note) 
         found = np.median([bench.latency(members) for _ in range(runs)], axis=0)
         what = "produce to committed, 10,000 readings/s"
         note(what, f"p50 {found[0]:.0f} ms, p99 {found[1]:.0f} ms", "1,000 members, one shard")
+    if "alerts" in parts:
+        found = np.median([bench.alerts() for _ in range(runs)], axis=0)
+        what = f"reading to care alert at its consumer, {_ALERTS} alerts/s"
+        note(what, f"p50 {found[0]:.0f} ms, p99 {found[1]:.0f} ms", f"among {_ALERTS * ALERT_EVERY:,} readings/s")
     if "recovery" in parts:
         seconds = median(bench.recovery(members, events) for _ in range(runs))
         note("kill -9 to caught up, 1,000 members", f"{seconds:.1f} s", f"{events:,} readings, killed half-way")

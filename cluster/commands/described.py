@@ -58,6 +58,14 @@ def tell_files(*files: Path) -> None:
         tell_columns(file.name, (csv_of_texts if file.suffix == ".csv" else parquet_table)(file, ()))
 
 
+def tell_survey(folder: Path, year: int) -> None:
+    """Prints the columns of the survey's file of a year, once it can be read as one."""
+    from engine.learning.meps import read_meps
+
+    read_meps(folder, year)
+    tell_files(folder / f"meps_{year}.parquet")
+
+
 def tell_meps(folder: Path, year: int) -> None:
     """Prints the columns of the survey's files of a year and the next, and how many persons are in both."""
     from engine.learning.meps import link, read_meps

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cluster.commands.described import Check, tell_columns
 from cluster.commands.ray_session import ray_session
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def score(
     mce: Mce = True,
     workers: Annotated[int, typer.Option(help="Ray workers; 0 scores in this process", min=0)] = 0,
     address: Annotated[str, typer.Option(help="Ray cluster; empty starts one here for --workers")] = "",
-    check: Annotated[
-        bool, typer.Option("--check", help="only read; say by column what is there and what is not")
-    ] = False,
+    check: Check = False,
 ) -> None:
     """Score members: segment, HCCs, raw, normalised and payment score.
 
@@ -86,7 +85,6 @@ def score(
 
 
 def _check(members: "pa.Table", diagnoses: Path, model: str, payment_year: int) -> None:
-    from cluster.commands.described import tell_columns
     from engine.scoring.hcc.score import HccScorer
 
     tell_columns("members", members)
@@ -110,6 +108,7 @@ def explain(
     model: Annotated[Literal["v28", "v24"], typer.Option(help="CMS-HCC model")] = "v28",
     payment_year: PaymentYear = 2026,
     mce: Mce = True,
+    check: Check = False,
 ) -> None:
     """Show how one member's diagnoses become HCCs and a score.
 
@@ -121,7 +120,11 @@ def explain(
     from engine.scoring.hcc.score import HccScorer
     from engine.scoring.hcc.trace import trace
 
-    person, codes = _read(members, _TEXT), _read(diagnoses, _TEXT)
+    person = _read(members, _TEXT)
+    if check:
+        _check(person, diagnoses, model, payment_year)
+        return
+    codes = _read(diagnoses, _TEXT)
     person = person.filter(pc.equal(pc.cast(person["member_id"], "string"), member))
     codes = codes.filter(pc.equal(pc.cast(codes["member_id"], "string"), member))
     if not person.num_rows:

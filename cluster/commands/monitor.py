@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.commands.described import Check, tell_survey
 from cluster.commands.stack import DEFAULT, Directory
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def drift(
     fail: Annotated[
         bool, typer.Option("--fail", help="exit with 3 where a feature has shifted: for schedulers")
     ] = False,
+    check: Check = False,
     directory: Directory = DEFAULT,
 ) -> None:
     """Measure drift of the base risk's features and predictions (PSI), and whether predictions came true.
@@ -47,11 +49,16 @@ def drift(
     survey, the year the model was fitted on says nothing of how it does elsewhere.
     Example: vitanexus monitor drift --source meps --data data/meps --year 2013
     """
+    if check and source != "meps":
+        raise typer.BadParameter("only --source meps reads files", param_hint="--check")
     if source == "database":
         card, now, weights, told = _members(directory)
     elif source == "meps":
         if data is None:
             raise typer.BadParameter("--source meps needs --data", param_hint="--data")
+        if check:
+            tell_survey(data, year)
+            return
         card, now, weights, told = _survey(data, year)
     else:
         raise typer.BadParameter(f"{source!r} is not a source: database, meps", param_hint="--source")

@@ -341,22 +341,28 @@ def _write_offsets(
                     *(identity.cluster_id, identity.topic_id),
                 )
             )
-    cursor.executemany(
+    # one statement for all partitions, for each costs as much as a partition's rows
+    cursor.execute(
         """
         INSERT INTO partition_offsets AS o (topic, partition, first_offset, next_offset, applied, duplicates,
             dead_letters, gaps, pending, cluster_id, topic_id)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        SELECT * FROM unnest(%s::text[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+            %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
         ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
             applied = o.applied + excluded.applied, duplicates = o.duplicates + excluded.duplicates,
             dead_letters = o.dead_letters + excluded.dead_letters, gaps = o.gaps + excluded.gaps,
             pending = o.pending + excluded.pending,
             cluster_id = excluded.cluster_id, topic_id = excluded.topic_id, updated_at = now()
         """,
-        rows,
+        list(map(list, zip(*rows, strict=True))) or [[]] * 11,
     )
-    cursor.executemany(
-        "INSERT INTO partition_commits (partition, seq, offsets, expired_ms) VALUES (%s, %s, %s, %s)",
-        [(batch.partition, batch.seq, json.dumps(batch.offsets), batch.expired_ms) for batch in batches],
+    commits = [(batch.partition, batch.seq, json.dumps(batch.offsets), batch.expired_ms) for batch in batches]
+    cursor.execute(
+        """
+        INSERT INTO partition_commits (partition, seq, offsets, expired_ms)
+        SELECT p, s, o::jsonb, e FROM unnest(%s::smallint[], %s::bigint[], %s::text[], %s::bigint[]) AS c (p, s, o, e)
+        """,
+        list(map(list, zip(*commits, strict=True))),
     )
 
 

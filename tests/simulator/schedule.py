@@ -161,6 +161,7 @@ class Schedule:
             SimulatedWorker(world, process, self._chance.random() < 0.7),
             SimulatedWorker(world, process, self._chance.random() < 0.7),
             lambda: self._fenced(process),
+            lambda: None,
         )
         loop = ShardLoop(plan, lambda _: self._scorer, ports)
         if self._mutant is not None:

@@ -43,6 +43,17 @@ def test_hcc_tells_who_can_be_scored_and_why_others_cannot(tmp_path: Path) -> No
     assert "F, M, X" in shown and "B2" not in shown  # codes are shown, people are not
 
 
+def test_explain_and_drift_tell_their_files_too(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("member_id,age,sex,orec\nA1,70,F,0\n")
+    (tmp_path / "d.csv").write_text("member_id,icd10\nA1,E119\n")
+    files = ["--members", str(tmp_path / "m.csv"), "--diagnoses", str(tmp_path / "d.csv")]
+    assert "1 members can be scored with v28" in told("hcc", "explain", "--member", "A1", *files)
+    shown = told("monitor", "drift", "--source", "meps", "--data", str(shared_data("meps")))
+    assert "meps_2013.parquet: " in shown and "PSI" not in shown
+    done = CLI.invoke(app, ["monitor", "drift", "--check"])
+    assert done.exit_code == 2 and "only --source meps reads files" in done.output
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
