@@ -105,7 +105,8 @@ def measure(
 ) -> dict[str, float]:
     """Latency in seconds of the alerts at `rate` events/s: keys alerts, p50, p99, max, rate (reached).
 
-    `parts` runs shard and relay, in threads of this process where nothing else is given. The database is migrated and the topics exist. Raises TimeoutError where an alert is missing after 30 s.
+    `parts` runs shard and relay, in threads of this process where nothing else is given. The database is migrated and
+    the topics exist. Raises TimeoutError where an alert is missing after 30 s.
     """
     total = int(rate * seconds)
     members = [f"bench-{i:05d}" for i in range(max(100, total // ALERT_EVERY + 1))]
