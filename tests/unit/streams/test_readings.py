@@ -36,8 +36,18 @@ def by_kernel(value: bytes) -> bool:
     return bool(done[0])
 
 
+def last(*values: bytes) -> tuple[object, ...]:
+    """What is read, or refused, of the last record of a batch."""
+    found, refused = readings.read(batch(*values))
+    if refused and refused[-1][0] == len(values) - 1:
+        return refused[-1][1].reason, refused[-1][1].field
+    numbers = (found.times_ms[-1], found.metrics[-1], found.values[-1].tobytes(), found.digests[-1])
+    return *numbers, *(found.text(which)[len(found) - 1] for which in (EVENT_ID, SOURCE, MEMBER))
+
+
 def agree(value: bytes) -> None:
-    """What is read of the record is what msgspec reads, or refuses, of it."""
+    """What is read of the record is what msgspec reads, or refuses, of it, whatever record stood before."""
+    assert last(json.dumps(SOUND).encode(), value) == last(value, value) == last(value)
     found, refused = readings.read(batch(value))
     try:
         event = decode(READING, value, TAKEN)
@@ -120,6 +130,15 @@ def test_broken_bytes_are_read_as_msgspec_reads_them(seed: int, edits: int) -> N
         else:
             del raw[at]
     agree(bytes(raw))
+
+
+def test_a_record_is_not_taken_for_one_like_the_record_before() -> None:
+    sound = json.dumps(SOUND).encode()
+    for value in (sound[:-1], sound + b"{", sound + b" ", sound + sound[:6]):
+        assert last(sound, value) == last(value)
+    broken = b'{"time": %d, x' % SOUND["time"]
+    twice = sound.replace(b'{"v": 1', b'{"time": %d' % SOUND["time"])
+    assert last(sound, broken, twice) == last(twice)
 
 
 def test_the_kernel_itself_takes_what_is_usual() -> None:
