@@ -21,9 +21,10 @@ from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.learning import registry
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.health_score import HealthScorer
-from engine.scoring.member_features import renew_forecasts, score_inputs
+from engine.scoring.member_features import grounds, known, renew_forecasts
 from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import MEASURES
+from engine.scoring.score_kernel import Known
 from engine.scoring.state_kernels import NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.settings import load_rules
@@ -98,6 +99,9 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
     scorer, state = HealthScorer(registry.load_models(), load_rules()), shard(members)
     slots, as_of = np.arange(members), np.full(members, 20_000 * _US_PER_DAY)
 
+    def gathered() -> Known:
+        return known(state, slots, as_of, scorer.models.physiology)
+
     def base() -> None:
         renew_base(scorer, state, slots, as_of)
 
@@ -107,16 +111,14 @@ def whole(members: int, runs: int) -> list[tuple[str, str]]:
 
     def rows() -> None:
         renew_forecasts(state, slots, scorer.models.behavior)
-        score_rows(
-            scorer, [Place(state, slots, as_of, True)], score_inputs(state, slots, as_of, scorer.models.physiology)
-        )
+        score_rows(scorer, [Place(state, slots, as_of, True)], gathered())
 
     base()
     forecasts()
-    inputs = score_inputs(state, slots, as_of, scorer.models.physiology)
-    scores = scorer.score(inputs)
-    both = machine.seconds(lambda: scorer.score(inputs), runs)
-    explained = both + machine.seconds(lambda: scorer.explain(inputs, scores), runs)
+    found, told = gathered(), grounds(state, slots)
+    scores = scorer.score(found)
+    both = machine.seconds(lambda: scorer.score(gathered()), runs)
+    explained = both + machine.seconds(lambda: scorer.explain(found, scores, told), runs)
     work = {"readings to rows": rows, "base risk anew as well": base, "forecasts of a new day as well": forecasts}
     return [(f"a dirty batch of {members:,}: {name}", f"{machine.seconds(call, runs) * 1e3:.1f} ms")
             for name, call in work.items()] + [

@@ -24,11 +24,13 @@ from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.trace import trace
-from engine.scoring.health_score import HealthScorer, ScoreInputs, category_name
+from engine.scoring.health_score import Grounds, HealthScorer, category_name, heard
 from engine.scoring.measures import MEASURE_OF_TEST
 from engine.scoring.physiology import MEASURES
+from engine.scoring.score_kernel import Known
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.scoring.told import score_columns, told_row
+from engine.scoring.vitals import VITALS
 
 EPOCH = dt.date(1970, 1, 1)
 DAY_US = 86_400_000_000
@@ -405,33 +407,34 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
     prediction = scorer.base.predict(features)
     daily, latest = member.daily(), member.latest()
     month, days = np.full((1, len(COMPONENTS)), np.nan), np.zeros((1, len(COMPONENTS)), np.int64)
-    value, time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), np.iinfo(np.int64).min)
-    for i, metric in enumerate(METRICS):
+    value, time = np.full((1, len(VITALS)), np.nan), np.full((1, len(VITALS)), np.iinfo(np.int64).min)
+    for metric in METRICS:
         if metric.code in daily and metric.code in COMPONENTS:
             k = COMPONENTS.index(metric.code)
             total = sum(thousandths for thousandths, _ in daily[metric.code].values()) / 1000
             readings = sum(count for _, count in daily[metric.code].values())
             days[0, k] = len(daily[metric.code])
             month[0, k] = total / (days[0, k] if metric.daily == "sum" else readings)
-        if metric.code in latest:
-            time[0, i], value[0, i] = latest[metric.code][0] * 1000, latest[metric.code][1]
-    base = np.array([[prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]]])
-    inputs = ScoreInputs(
-        base,
-        scorer.base.contributions(features),
-        features,
-        month,
-        days,
-        np.array([_forecast(member, scorer)]),
-        value,
-        time,
-        _recent_categories(member, as_of)[None, :],
-        scorer.models.physiology.log_hazard(_measures(member, row, as_of)[None, :]),
-        np.array([as_of // DAY_US - (member.since - EPOCH).days]),
-        np.array([as_of]),
+        if metric.code in latest and metric.code in VITALS:
+            k = VITALS.index(metric.code)
+            time[0, k], value[0, k] = latest[metric.code][0] * 1000, latest[metric.code][1]
+    known = Known(
+        base_cost=np.array([[prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]]]),
+        age=np.array([float(row["age"])]),
+        male=np.array([float(row["male"])]),
+        heard=heard(features),
+        month=month,
+        days=days,
+        forecast=np.array([_forecast(member, scorer)]),
+        vital_value=value,
+        vital_time=time,
+        ccs=_recent_categories(member, as_of)[None, :],
+        hazard=scorer.models.physiology.log_hazard(_measures(member, row, as_of)[None, :]),
+        observed_days=np.array([as_of // DAY_US - (member.since - EPOCH).days]),
+        as_of_us=np.array([as_of]),
     )
-    made = scorer.score(inputs)
-    row = told_row(score_columns(scorer, inputs, made), 0)
+    made = scorer.score(known)
+    told = told_row(score_columns(scorer, known, made, Grounds(features, scorer.base.contributions(features))), 0)
     news2 = int(made.news2[0])
     return Score(
         as_of,
@@ -439,7 +442,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         category_name(int(made.category[0])),
         tuple(_known(value) for value in made.cost[0].tolist()),
         news2 if news2 >= 0 else None,
-        row["components"],
-        [factor.code for factor in row["risk_factors"]],
-        row["interventions"],
+        told["components"],
+        [factor.code for factor in told["risk_factors"]],
+        told["interventions"],
     )

@@ -118,5 +118,5 @@ def fit(
 
 def _context(base: BaseRiskModel, features: NDArray[np.float32], constant: bool = False) -> Floats:
     age, male = (features[:, FEATURE_INDEX[code]].astype(np.float64) for code in ("age", "male"))
-    columns = context(age, male, base.predict(features).mean)
+    columns: Floats = context(age, male, base.predict(features).mean)
     return columns if constant else columns[:, 1:]

@@ -85,7 +85,10 @@ def bands_of(mean: NDArray[np.float64], group: NDArray[np.int64], edges: NDArray
 
 
 class BaseRiskModel:
-    """A fitted model. Pure: the same row gives the same bits in any batch."""
+    """A fitted model. Pure: the same row gives the same bits in any batch.
+
+    `reference` are the predicted costs of the reference population, rising, and their percentiles from 0 to 1.
+    """
 
     def __init__(self, version: str, mean: Trees, quantiles: Trees, calibration: Calibration) -> None:
         self.version, self.calibration, self._mean, self._quantiles = version, calibration, mean, quantiles
@@ -97,8 +100,8 @@ class BaseRiskModel:
                 )
         self._explained = mean.explained()
         self._edges, self._lower = np.array(calibration.band_edges), np.array(calibration.lower_offsets)
-        self._upper, self._reference = np.array(calibration.upper_offsets), np.array(calibration.reference_costs)
-        self._percentiles = np.linspace(0.0, 1.0, len(self._reference))
+        self._upper, costs = np.array(calibration.upper_offsets), np.array(calibration.reference_costs)
+        self.reference = costs, np.linspace(0.0, 1.0, len(costs))
         self._curve = np.array(calibration.curve_costs), np.array(calibration.curve_factors)
 
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
@@ -129,10 +132,6 @@ class BaseRiskModel:
     def bias(self) -> float:
         """The prediction in dollars for nobody in particular, to which the contributions add."""
         return self._explained.bias * self.calibration.scale
-
-    def percentile(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the cost stands among the predicted costs of the reference population, 0 to 1."""
-        return np.interp(cost, self._reference, self._percentiles)
 
 
 def conformal_offset(scores: Sequence[float], level: float) -> float:

@@ -7,11 +7,14 @@ for each 10 bpm; sleep, Cappuccio et al., Sleep 2010;33:585, 1.12 short and 1.30
 """
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.curves import on_curve
 from engine.domain.metrics import METRIC_INDEX
-from engine.scoring.ensemble import ELASTICITY, Ensemble, clipped
+from engine.scoring.ensemble import ELASTICITY
 
+Reals = NDArray[np.float64]
 MINIMUM_DAYS = 7
 """A metric with fewer days of readings in the last 30 takes no part."""
 BOUNDS = (0.85, 1.25)
@@ -20,29 +23,38 @@ COMPONENTS: tuple[str, ...] = ("steps", "resting_heart_rate", "sleep_minutes")
 _REFERENCE_RESTING = 65.0
 METRICS_WORN = np.array([METRIC_INDEX[code] for code in COMPONENTS])
 """Indices of the components' metrics."""
-_LOG_BOUNDS = tuple(np.log(BOUNDS).tolist())
+_LOG_LEAST, _LOG_MOST = np.log(BOUNDS).tolist()
+_PER_BEAT = float(np.log(1.09)) / 10.0
 _HOURS, _SLEEP = np.array([5.0, 7.0, 8.0, 9.0]), np.log([1.12, 1.0, 1.0, 1.30])
 
 
+@njit(cache=True, nogil=True)
 def log_relative_costs(
-    ensemble: Ensemble, month: NDArray[np.float64], days: NDArray[np.int64], forecast: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Log relative cost [members, COMPONENTS]; NaN where a metric has too few days.
+    month: Reals, days: NDArray[np.int64], forecast: float, knots: Reals, log_hazards: Reals, out: Reals
+) -> None:
+    """One member's log relative costs into out [COMPONENTS]; NaN where a metric has too few days.
 
-    `month` [members, COMPONENTS] are the 30-day features, `days` of their shape the number of days with readings,
-    `forecast` [members] the forecast steps a day, NaN without one.
+    `month` [COMPONENTS] are the 30-day features, `days` of their shape the number of days with readings, `forecast` the
+    forecast steps a day, NaN without one; `knots` and `log_hazards` are the ensemble's curve of steps.
     """
-    mean_steps, mean_resting, mean_sleep = month.T
-    steps = ensemble.steps_effect(np.where(np.isnan(forecast), mean_steps, forecast))
-    resting = ELASTICITY * np.log(1.09) * (mean_resting - _REFERENCE_RESTING) / 10.0
-    hours = mean_sleep / 60.0
-    sleep = ELASTICITY * np.interp(hours, _HOURS, _SLEEP)
-    effects = np.array([steps, resting, sleep]).T
-    return np.where(days >= MINIMUM_DAYS, effects, np.nan)
+    steps = month[0] if forecast != forecast else forecast
+    out[0] = ELASTICITY * on_curve(steps, knots, log_hazards)
+    out[1] = ELASTICITY * _PER_BEAT * (month[1] - _REFERENCE_RESTING)
+    out[2] = ELASTICITY * on_curve(month[2] / 60.0, _HOURS, _SLEEP)
+    for i in range(len(out)):
+        if days[i] < MINIMUM_DAYS:
+            out[i] = np.nan
 
 
-def together(effects: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The component's log relative cost [members]: the sum of its effects within BOUNDS, NaN without any."""
-    silent = np.isnan(effects)
-    said = clipped(np.where(silent, 0.0, effects).sum(axis=1), *_LOG_BOUNDS)
-    return np.where(silent.all(axis=1), np.nan, said)
+@njit(cache=True, nogil=True)
+def together(effects: Reals) -> tuple[float, float]:
+    """The component's log relative cost, the sum of its effects [COMPONENTS] within BOUNDS, and that sum.
+
+    NaN and 0 without any effect.
+    """
+    whole, some = 0.0, False
+    for effect in effects:
+        if effect == effect:
+            whole += effect
+            some = True
+    return min(max(whole, _LOG_LEAST), _LOG_MOST) if some else np.nan, whole

@@ -7,15 +7,16 @@ members. The share is a prior, to be replaced by one fitted on labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.scoring.hcc import kernels
-from engine.scoring.hcc.compiled import compiled
+from engine.scoring.hcc.compiled import Rules, Variables, compiled
 from engine.scoring.hcc.model import SEGMENTS, load_model
 from engine.scoring.hcc.score import encode_codes
 
@@ -23,18 +24,18 @@ MODEL, PAYMENT_YEAR = "v28", 2027
 SHRINKAGE = 0.15
 MOST = 1.5
 _OLDEST = 130
-_LOG_MOST = np.log(MOST)
+_LOG_MOST = float(np.log(MOST))
 VERSION = f"hcc-{MODEL}.{PAYMENT_YEAR}"
 _AGED, _DISABLED = SEGMENTS.index("COMMUNITY_NA"), SEGMENTS.index("COMMUNITY_ND")
 
 
-@dataclass(frozen=True, slots=True)
-class ClinicalRisk:
-    """By member: payment HCCs [n, 2], risk score relative to the average Medicare member, log relative cost."""
+class Tables(NamedTuple):
+    """What `risk` looks up: raw scores [sex, age] without any CC, what raw scores are divided by, and the model."""
 
-    hccs: NDArray[np.uint64]
-    raf: NDArray[np.float64]
-    effect: NDArray[np.float64]
+    healthy: NDArray[np.float64]
+    normalisation: float
+    rules: Rules
+    variables: Variables
 
 
 def categories_of(
@@ -51,35 +52,41 @@ def categories_of(
     return ccs
 
 
-def risk(ccs: NDArray[np.uint64], age: NDArray[np.int16], female: NDArray[np.int8]) -> ClinicalRisk:
-    """The clinical risk of members with these CCs [n, 2], ages in years and sexes (1 female)."""
-    hccs, effect = np.zeros((len(ccs), 2), np.uint64), np.zeros(len(ccs))
-    raw = _healthy()[female, np.clip(age, 0, _OLDEST)]
-    ill = np.flatnonzero((ccs != 0).any(axis=1))
-    if len(ill):
-        hccs[ill], diseased = _raw(ccs[ill], age[ill], female[ill])
-        effect[ill] = np.minimum(SHRINKAGE * np.log(np.maximum(diseased / raw[ill], 1.0)), _LOG_MOST)
-        raw[ill] = diseased
-    return ClinicalRisk(hccs, raw / load_model(MODEL, PAYMENT_YEAR).year(PAYMENT_YEAR).normalisation, effect)
+@njit(cache=True, nogil=True)
+def risk(
+    low: np.uint64, high: np.uint64, age: int, female: int, tables: Tables, scratch: NDArray[np.int64]
+) -> tuple[np.uint64, np.uint64, float, float]:
+    """A member's payment HCCs (two words), risk score relative to the average Medicare member, and log relative cost.
+
+    Of these CCs (two words), of that age in years and sex (1 female); NaN is the log cost of who has no HCC. `scratch`
+    is room for kernels.MAX_VARIABLES numbers.
+    """
+    raw = tables.healthy[female, min(max(age, 0), _OLDEST)]
+    if low | high == 0:
+        return low, high, raw / tables.normalisation, np.nan
+    segment = _AGED if age >= 65 else _DISABLED
+    low, high, thousandths = kernels.score_one(
+        low, high, age, female, 0, False, False, segment, tables.rules, tables.variables, scratch
+    )
+    diseased = thousandths / 1000.0
+    effect = min(SHRINKAGE * np.log(max(diseased / raw, 1.0)), _LOG_MOST)
+    return low, high, diseased / tables.normalisation, effect if low | high != 0 else np.nan
 
 
 @cache
-def _healthy() -> NDArray[np.float64]:
-    """Raw score [sex, age] of a person without any CC."""
+def tables() -> Tables:
+    """The tables of the model and year that the score uses."""
     ages = np.arange(_OLDEST + 1, dtype=np.int16)
-    none = np.zeros((len(ages), 2), np.uint64)
-    return np.stack([_raw(none, ages, np.full(len(ages), sex, np.int8))[1] for sex in (0, 1)])
-
-
-def _raw(
-    ccs: NDArray[np.uint64], age: NDArray[np.int16], female: NDArray[np.int8]
-) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-    n, arrays = len(ccs), compiled(MODEL, PAYMENT_YEAR)
-    hccs, raw, no = np.empty((n, 2), np.uint64), np.empty((n, 1), np.int32), np.zeros(n, np.bool_)
-    segment = np.where(age >= 65, _AGED, _DISABLED).astype(np.int8)
-    orec = np.zeros(n, np.int8)
-    kernels.score(ccs, age, female, orec, no, no, segment, arrays.rules, arrays.variables, hccs, raw)
-    return hccs, raw[:, 0] / 1000
+    n, arrays = len(ages), compiled(MODEL, PAYMENT_YEAR)
+    none, no, orec = np.zeros((n, 2), np.uint64), np.zeros(n, np.bool_), np.zeros(n, np.int8)
+    segment = np.where(ages >= 65, _AGED, _DISABLED).astype(np.int8)
+    healthy, hccs, raw = np.empty((2, n)), np.empty((n, 2), np.uint64), np.empty((n, 1), np.int32)
+    for sex in (0, 1):
+        female = np.full(n, sex, np.int8)
+        kernels.score(none, ages, female, orec, no, no, segment, arrays.rules, arrays.variables, hccs, raw)
+        healthy[sex] = raw[:, 0] / 1000
+    normalisation = load_model(MODEL, PAYMENT_YEAR).year(PAYMENT_YEAR).normalisation
+    return Tables(healthy, float(normalisation), arrays.rules, arrays.variables)
 
 
 @cache

@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from engine.scoring.health_score import HealthScores, ScoringRules
+from engine.scoring.health_score import ScoringRules
 from engine.scoring.member_state import PartitionState
+from engine.scoring.score_kernel import Scored
 
 _US_PER_DAY = 86_400_000_000
 Reals = NDArray[np.float64]
@@ -54,13 +55,13 @@ class Emission:
     """What the rule compares: of the members in `slots` scores, NEWS2's class and the day of event time."""
 
     slots: NDArray[np.int64]
-    scores: HealthScores
+    scores: Scored
     urgency: NDArray[np.int64]
     day: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, rules: ScoringRules, slots: NDArray[np.int64], scores: HealthScores, as_of_us: NDArray[np.int64]
+        cls, rules: ScoringRules, slots: NDArray[np.int64], scores: Scored, as_of_us: NDArray[np.int64]
     ) -> "Emission":
         """The class of NEWS2 is what it calls for: 0 nothing, 1 High, 2 Critical."""
         urgency = np.searchsorted((rules.news2_high, rules.news2_critical), scores.news2, side="right")

@@ -13,6 +13,7 @@ change among them, and by what a short history hides.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
@@ -54,53 +55,67 @@ class Weights:
 CONTEXT = 6
 
 
-def clipped(values: Floats, low: float, high: float) -> Floats:
-    """Values within low .. high, NaN where NaN: np.clip, at a third of its price for a single row."""
-    return np.asarray(np.minimum(np.maximum(values, low), high))
+@njit(cache=True, nogil=True)
+def _context(age: float, male: float, base_cost: float, out: Floats) -> None:
+    years = (age - 50.0) / 20.0
+    out[0], out[1], out[2], out[3], out[4] = 1.0, years, years * years, male, years * male
+    out[5] = np.log(max(base_cost, 1.0) / 3000.0)
 
 
+@njit(cache=True, nogil=True)
 def context(age: Floats, male: Floats, base_cost: Floats) -> Floats:
     """What base risk knows, as columns [n, CONTEXT] of a hazard model: age, sex and the log of the predicted cost."""
-    years = (age - 50.0) / 20.0
-    columns = [np.ones(len(age)), years, years**2, male, years * male, np.log(np.maximum(base_cost, 1.0) / 3000.0)]
-    return np.column_stack(columns).astype(np.float64)
+    out = np.empty((len(age), CONTEXT))
+    for i in range(len(age)):
+        _context(age[i], male[i], base_cost[i], out[i])
+    return out
 
 
+@njit(cache=True, nogil=True)
+def physiology_effect(
+    log_hazard: float, age: float, male: float, base_cost: float, expected: Floats, weight: float, scratch: Floats
+) -> float:
+    """Log factor on cost of the physiology model's log hazard beyond what is expected; NaN where that is NaN.
+
+    `expected` and `weight` are those of `Weights`, `scratch` is room for CONTEXT values.
+    """
+    if log_hazard != log_hazard:
+        return np.nan
+    _context(age, male, base_cost, scratch)
+    known = 0.0
+    for i in range(CONTEXT):
+        known += scratch[i] * expected[i]
+    moved = ELASTICITY * weight * (log_hazard - known)
+    return moved if moved != moved else min(max(moved, BOUNDS[0]), BOUNDS[1])
+
+
+@njit(cache=True, nogil=True)
+def combine(cost: Floats, effects: Floats, observed_days: float, history_sd: float, out: Floats) -> float:
+    """Cost (mean, lower, upper; dollars) moved and widened into `out`; returns the share each effect was given.
+
+    `effects` are log factors, NaN for a component that says nothing; `observed_days` is how long the person's care has
+    been known, at most a year counts; `history_sd` is that of `Weights`.
+    """
+    count, total = 0, 0.0
+    for effect in effects:
+        if effect == effect:
+            count += 1
+            total += effect
+    share = 1.0 / (1.0 + max(count - 1, 0) * OVERLAP)
+    mean = total / (count + 1)  # base risk's opinion is 0
+    deviations = mean * mean
+    for effect in effects:
+        if effect == effect:
+            deviations += (effect - mean) ** 2
+    hidden = history_sd * (1.0 - min(max(observed_days / FULL_HISTORY, 0.0), 1.0))
+    moved, room = np.exp(share * total), np.exp(_Z * np.sqrt(deviations / (count + 1) + hidden * hidden))
+    out[0], out[1], out[2] = cost[0] * moved, cost[1] * moved / room, cost[2] * moved * room
+    return share
+
+
+@dataclass(frozen=True, slots=True)
 class Ensemble:
-    """The fitted weights at work. Pure: the same row gives the same bits in any batch."""
+    """The fitted weights and their version."""
 
-    def __init__(self, version: str, weights: Weights) -> None:
-        self.version, self.weights = version, weights
-        self._expected = np.array(weights.expected)
-        self._steps = np.array(weights.steps), np.array(weights.steps_log_hazard)
-
-    def physiology_effect(self, log_hazard: Floats, age: Floats, male: Floats, base_cost: Floats) -> Floats:
-        """Log factor on cost [n] of the physiology model's log hazard; NaN where that is NaN."""
-        known = context(age, male, base_cost) * self._expected
-        beyond = log_hazard - known.sum(axis=1)
-        return np.asarray(clipped(ELASTICITY * self.weights.physiology * beyond, *BOUNDS))
-
-    def steps_effect(self, steps: Floats) -> Floats:
-        """Log factor on cost [n] of a mean of so many steps a day; NaN where that is NaN."""
-        return np.asarray(ELASTICITY * np.interp(steps, *self._steps))
-
-    def combine(self, cost: Floats, effects: Floats, observed_days: Floats) -> tuple[Floats, Floats]:
-        """Cost [n, 3] (mean, lower, upper; dollars) moved and widened, and the share [n] each effect was given.
-
-        effects [n, components] are log factors, NaN for a component that says nothing; observed_days [n] is how long
-        the person's care has been known, at most a year counts.
-        """
-        speaks = ~np.isnan(effects)
-        count = speaks.sum(axis=1)
-        share = 1.0 / (1.0 + np.maximum(count - 1, 0) * OVERLAP)
-        said = np.where(speaks, effects, 0.0)
-        moved = np.exp(share * said.sum(axis=1))
-        mean = said.sum(axis=1) / (count + 1)  # base risk's opinion is 0
-        deviations = (np.where(speaks, effects - mean[:, None], 0.0) ** 2).sum(axis=1) + mean**2
-        spread = np.sqrt(deviations / (count + 1))
-        hidden = self.weights.history_sd * (1.0 - clipped(observed_days / FULL_HISTORY, 0.0, 1.0))
-        room = np.exp(_Z * np.sqrt(spread**2 + hidden**2))
-        out = cost * moved[:, None]
-        out[:, 1] /= room
-        out[:, 2] *= room
-        return out, share
+    version: str
+    weights: Weights

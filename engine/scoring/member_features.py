@@ -6,14 +6,17 @@ from numpy.typing import NDArray
 from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
-from engine.scoring.behavior import METRICS_WORN
+from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.health_score import ScoreInputs
+from engine.scoring.health_score import Grounds
+from engine.scoring.known_kernel import gather
 from engine.scoring.measures import measures, valid
 from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import PhysiologyModel
+from engine.scoring.score_kernel import Known
 from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
+from engine.scoring.vitals import VITALS
 
 _US_PER_DAY = 86_400_000_000
 _COSTS = ("cost_inpatient", "cost_emergency", "cost_outpatient", "cost_office", "cost_pharmacy", "cost_home_health")
@@ -74,35 +77,37 @@ def renew_forecasts(state: PartitionState, slots: NDArray[np.int64], behavior: S
     state["forecast"][slots], state["forecast_day"][slots] = found, head
 
 
-def score_inputs(
+def known(
     state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], physiology: PhysiologyModel
-) -> ScoreInputs:
+) -> Known:
     """What the score is made of, with the base prediction, the forecast and the hazard as the state holds them."""
-    features = base_features(state, slots, state["base_as_of"][slots])
-    month, days = state.windows(slots, (DAYS,), METRICS_WORN)
-    last_time, last_value = state.latest_readings(slots)
-    return ScoreInputs(
-        base_cost=state["base_cost"][slots],
-        contributions=state["contributions"][slots],
-        features=features,
-        month=month[:, :, 0],
-        days=days,
-        forecast=state["forecast"][slots],
-        last_value=last_value,
-        last_time=last_time,
-        ccs=state.recent_categories(slots, as_of_us),
-        hazard=_hazards(state, slots, features, as_of_us, physiology),
-        observed_days=as_of_us // _US_PER_DAY - state["since_day"][slots],
+    n, worn, vitals = len(slots), len(COMPONENTS), len(VITALS)
+    out = Known(
+        base_cost=np.empty((n, 3)),
+        age=np.empty(n),
+        male=np.empty(n),
+        heard=np.empty(n, np.bool_),
+        month=np.empty((n, worn)),
+        days=np.empty((n, worn), np.int64),
+        forecast=np.empty(n),
+        vital_value=np.empty((n, vitals)),
+        vital_time=np.empty((n, vitals), np.int64),
+        ccs=np.empty((n, 2), np.uint64),
+        hazard=_hazards(state, slots, as_of_us, physiology),
+        observed_days=np.empty(n, np.int64),
         as_of_us=as_of_us,
     )
+    gather(state.live(), slots, out)
+    return out
+
+
+def grounds(state: PartitionState, slots: NDArray[np.int64]) -> Grounds:
+    """What the members' factors are told from, as of the time of their base predictions."""
+    return Grounds(base_features(state, slots, state["base_as_of"][slots]), state["contributions"][slots])
 
 
 def _hazards(
-    state: PartitionState,
-    slots: NDArray[np.int64],
-    features: NDArray[np.float32],
-    as_of_us: NDArray[np.int64],
-    physiology: PhysiologyModel,
+    state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64], physiology: PhysiologyModel
 ) -> NDArray[np.float64]:
     """Log hazards [n], made anew where results have come or gone since; a reading changes none of their inputs."""
     hazards, tested = np.full(len(slots), np.nan), np.flatnonzero(state.tested(slots))
@@ -112,8 +117,9 @@ def _hazards(
     stale = np.flatnonzero((at < state["hazard_from"][own]) | (at >= state["hazard_until"][own]))
     if len(stale):
         anew, then = own[stale], at[stale]
+        features = base_features(state, anew, state["base_as_of"][anew])
         times, values = state.latest_results(anew)
-        state["hazard"][anew] = physiology.log_hazard(measures(features[tested[stale]], values, times, then))
+        state["hazard"][anew] = physiology.log_hazard(measures(features, values, times, then))
         state["hazard_from"][anew], state["hazard_until"][anew] = valid(times, then)
     hazards[tested] = state["hazard"][own]
     return hazards

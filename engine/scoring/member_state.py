@@ -22,6 +22,7 @@ from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.domain.pending import Pending
 from engine.scoring import state_kernels
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.known_kernel import Live
 from engine.scoring.member_index import MemberIndex
 from engine.scoring.sparse import Sparse, grown
 from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MONTHS, MOST_COUNT, NO_DAY, TIME
@@ -29,7 +30,6 @@ from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MONTHS,
 CATEGORIES = 7
 WINDOWS: tuple[int, ...] = (1, 7, 30)
 NEVER = np.iinfo(np.int64).min
-_EVERY_METRIC = np.arange(len(METRICS))
 _SUMMED = np.array([metric.daily == "sum" for metric in METRICS])
 
 
@@ -200,31 +200,18 @@ class PartitionState:
         """Adds condition categories [n, 2] of members, each of a year of service; the latest two years are kept."""
         state_kernels.add_categories(self._columns["ccs"], self._columns["cc_year"], slots, years, ccs)
 
-    def recent_categories(self, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Condition categories [members, 2] of the year of `as_of_us` and the year before it."""
-        year = as_of_us.view("M8[us]").astype("M8[Y]").astype(np.int64) + 1970
-        behind = year - self._columns["cc_year"][slots]
-        kept = np.stack([(behind >= 0) & (behind <= 1), (behind >= -1) & (behind <= 0)], axis=1)
-        stored = np.where(kept[:, :, None], self._columns["ccs"][slots], np.uint64(0))
-        return np.asarray(stored[:, 0] | stored[:, 1])
-
     def windows(
-        self,
-        slots: NDArray[np.int64],
-        windows: tuple[int, ...] = WINDOWS,
-        metrics: NDArray[np.int64] = _EVERY_METRIC,
+        self, slots: NDArray[np.int64], windows: tuple[int, ...] = WINDOWS
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Rolling features [members, metrics, windows of so many days], back from the latest reading's day.
 
         Of a summed metric the mean daily sum over the days that have readings, of the others the mean reading; NaN
         where the window has none. With them the days [members, metrics] of the last 30 that have a reading.
         """
-        means = np.empty((len(slots), len(metrics), len(windows)))
-        days = np.empty((len(slots), len(metrics)), np.int64)
+        means = np.empty((len(slots), len(METRICS), len(windows)))
+        days = np.empty((len(slots), len(METRICS)), np.int64)
         head_day = self._columns["head_day"]
-        state_kernels.window_means(
-            *_parts(self._readings), head_day, slots, metrics, _SUMMED, np.array(windows), means, days
-        )
+        state_kernels.window_means(*_parts(self._readings), head_day, slots, _SUMMED, np.array(windows), means, days)
         return means, days
 
     def daily(self, slots: NDArray[np.int64], metric: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -264,6 +251,11 @@ class PartitionState:
         cents, counts = np.empty((len(slots), CATEGORIES), np.int64), np.empty((len(slots), CATEGORIES), np.int64)
         state_kernels.yearly_costs(*_parts(self._costs), self._columns["head_month"], slots, months, cents, counts)
         return cents / 100.0, counts
+
+    def live(self) -> Live:
+        """What the score stands on, as it is: a change of state shows in it, until a member is enrolled."""
+        columns = (self._columns[name] for name in Live._fields[:-2])
+        return Live._make((*columns, _parts(self._readings), _parts(self._costs)))
 
     def nbytes(self) -> int:
         """Bytes that the members and the duplicate window take."""

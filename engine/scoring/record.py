@@ -7,17 +7,20 @@ import numpy as np
 
 from engine.domain.claims import conditions_of
 from engine.domain.events import CONDITIONS
-from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
+from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRICS
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.health_score import HealthScorer, ScoreInputs
+from engine.scoring.health_score import Grounds, HealthScorer, heard
 from engine.scoring.measures import measures
 from engine.scoring.risk_factors import RiskFactor
+from engine.scoring.score_kernel import Known
 from engine.scoring.told import score_columns, told_rows
+from engine.scoring.vitals import VITALS
 
 _AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
 _COMPONENT = {metric.code: COMPONENTS.index(metric.code) if metric.code in COMPONENTS else None for metric in METRICS}
+_VITAL = {metric.code: VITALS.index(metric.code) if metric.code in VITALS else None for metric in METRICS}
 _CARE = [feature.group in ("cost", "utilisation") for feature in BASE_FEATURES]
 _NOTHING_KNOWN = np.where(_CARE, 0.0, np.nan).astype(np.float32)
 
@@ -68,17 +71,17 @@ def score_record(scorer: HealthScorer, record: HealthRecord) -> RecordScore:
 
 def score_records(scorer: HealthScorer, records: Sequence[HealthRecord]) -> list[RecordScore]:
     """Scores records together, to the bits of each alone. Raises KeyError for an unknown feature or metric."""
-    inputs = _inputs(scorer, records)
-    columns = score_columns(scorer, inputs, scorer.score(inputs))
+    known, grounds = _known(scorer, records)
+    columns = score_columns(scorer, known, scorer.score(known), grounds)
     return [RecordScore(**row) for row in told_rows(columns)]
 
 
-def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInputs:
-    n, metrics, tests = len(records), len(METRICS), len(LAB_TESTS)
+def _known(scorer: HealthScorer, records: Sequence[HealthRecord]) -> tuple[Known, Grounds]:
+    n, tests = len(records), len(LAB_TESTS)
     features = np.empty((n, len(BASE_FEATURES)), np.float32)
     features[:] = _NOTHING_KNOWN
     month, days = np.full((n, len(COMPONENTS)), np.nan), np.zeros((n, len(COMPONENTS)), np.int64)
-    last_value, last_time = np.full((n, metrics), np.nan), np.zeros((n, metrics), np.int64)
+    vital_value, vital_time = np.full((n, len(VITALS)), np.nan), np.zeros((n, len(VITALS)), np.int64)
     results, resulted = np.full((n, tests), np.nan), np.zeros((n, tests), np.int64)
     as_of_us = np.array([record.as_of_us for record in records], np.int64)
     for i, record in enumerate(records):
@@ -92,26 +95,27 @@ def _inputs(scorer: HealthScorer, records: Sequence[HealthRecord]) -> ScoreInput
             if at is not None:
                 month[i, at], days[i, at] = value, record.days[code]
         for code, value in record.vitals.items():
-            last_value[i, METRIC_INDEX[code]] = value
-            last_time[i, METRIC_INDEX[code]] = record.as_of_us
+            at = _VITAL[code]
+            if at is not None:
+                vital_value[i, at], vital_time[i, at] = value, record.as_of_us
         for code, value in record.labs.items():
             results[i, LAB_INDEX[code]], resulted[i, LAB_INDEX[code]] = value, record.as_of_us
     prediction = scorer.base.predict(features)
-    return ScoreInputs(
-        np.array([prediction.mean, prediction.lower_90, prediction.upper_90]).T,
-        scorer.base.contributions(features),
-        features,
-        month,
-        days,
-        np.full(n, np.nan),
-        last_value,
-        last_time,
-        categories_of(
-            [record.diagnoses for record in records],
-            features[:, _AGE].astype(np.int16),
-            (features[:, _MALE] == 0).astype(np.int8),
-        ),
-        scorer.models.physiology.log_hazard(measures(features, results, resulted, as_of_us)),
-        np.array([record.observed_days for record in records], np.int64),
-        as_of_us,
+    age, male = features[:, _AGE], features[:, _MALE]
+    diagnoses = [record.diagnoses for record in records]
+    known = Known(
+        base_cost=np.array([prediction.mean, prediction.lower_90, prediction.upper_90]).T.copy(),
+        age=age.astype(np.float64),
+        male=male.astype(np.float64),
+        heard=heard(features),
+        month=month,
+        days=days,
+        forecast=np.full(n, np.nan),
+        vital_value=vital_value,
+        vital_time=vital_time,
+        ccs=categories_of(diagnoses, age.astype(np.int16), (male == 0).astype(np.int8)),
+        hazard=scorer.models.physiology.log_hazard(measures(features, results, resulted, as_of_us)),
+        observed_days=np.array([record.observed_days for record in records], np.int64),
+        as_of_us=as_of_us,
     )
+    return known, Grounds(features, scorer.base.contributions(features))

@@ -99,7 +99,6 @@ def window_means(
     blocks: Integers,
     head_day: Blocks,
     slots: Integers,
-    metrics: Integers,
     summed: NDArray[np.bool_],
     windows: Integers,
     means: Reals,
@@ -112,8 +111,8 @@ def window_means(
     for i in range(len(slots)):
         head = np.int64(head_day[slots[i]])
         row = row_of[slots[i]]
-        for m in range(len(metrics)):
-            block = block_of[row, metrics[m]]
+        for m in range(means.shape[1]):
+            block = block_of[row, m]
             if block == 0:
                 means[i, m, :] = np.nan
                 days[i, m] = 0
@@ -123,7 +122,7 @@ def window_means(
                 packed = blocks[block, (head - back) % DAYS]
                 count = packed & MOST_COUNT
                 total += packed >> COUNT_BITS
-                n += np.int64(count > 0) if summed[metrics[m]] else count
+                n += np.int64(count > 0) if summed[m] else count
                 some += count > 0
                 if w < len(windows) and back + 1 == windows[w]:
                     means[i, m, w] = total / 1000.0 / n if n > 0 else np.nan

@@ -11,25 +11,25 @@ from engine.scoring.health_score import (
     CATEGORIES,
     COMPONENTS,
     INSUFFICIENT,
+    Grounds,
     HealthScorer,
-    HealthScores,
-    ScoreInputs,
 )
+from engine.scoring.score_kernel import Known, Scored
 
 _FACTOR_COLUMNS = ("factor_dollars", "factor_values", "hccs")
 _MAYBE = ("score", "predicted_cost", "cost_lower_90", "cost_upper_90", "news2")
 _CATEGORY_NAMES = (INSUFFICIENT, *CATEGORIES)
 
 
-def score_columns(scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores) -> dict[str, Any]:
+def score_columns(scorer: HealthScorer, known: Known, scores: Scored, grounds: Grounds) -> dict[str, Any]:
     """What a row of the score history says from `score` to `model_version`, a row a member; NaN is not known.
 
     `engine.storage.score_rows` makes of them what the table holds.
     """
-    n, explained = len(scores.score), scorer.explain(inputs, scores)
+    n, explained = len(scores.score), scorer.explain(known, scores, grounds)
     given = explained.factors.which >= 0
     ends = given.sum(axis=1).cumsum()
-    hccs, hcc_ends = clinical.held(scores.clinical.hccs)
+    hccs, hcc_ends = clinical.held(scores.hccs)
     return {
         "score": scores.score,
         "category": TextColumn.chosen(_CATEGORY_NAMES, scores.category + 1),

@@ -8,6 +8,7 @@ The score was validated on measurements by trained staff; here it moves a member
 from collections.abc import Mapping
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.metrics import METRIC_INDEX
@@ -24,40 +25,50 @@ _CHART: Mapping[str, tuple[tuple[float, ...], tuple[int, ...]]] = {
     "pulse": ((40, 50, 90, 110, 130), (3, 1, 0, 1, 2, 3)),
     "body_temperature": ((35.0, 36.0, 38.0, 39.0), (3, 1, 0, 1, 2)),
 }
-_BANDS = {name: (np.array(bands, float), np.array(scores)) for name, (bands, scores) in _CHART.items()}
-_PULSE = list(_CHART).index("pulse")
-_AT = np.array(
-    [METRIC_INDEX["heart_rate" if n == "pulse" else n] for n in _CHART] + [METRIC_INDEX["resting_heart_rate"]]
-)
-_WHOLE = ("respiratory_rate", "spo2", "systolic_bp", "pulse")
-"""The chart bands these in whole numbers; temperature in tenths."""
+PARAMETERS: tuple[str, ...] = tuple(_CHART)
+_PULSE, _TEMPERATURE = PARAMETERS.index("pulse"), PARAMETERS.index("body_temperature")
+VITALS: tuple[str, ...] = (*("heart_rate" if name == "pulse" else name for name in PARAMETERS), "resting_heart_rate")
+"""The metrics that take part, in the order of the columns of vital signs: those of PARAMETERS, then the resting heart
+rate, which is the pulse where it is fresh."""
+VITAL_METRICS = np.array([METRIC_INDEX[code] for code in VITALS])
+"""Indices of these metrics."""
+_RESTING = len(PARAMETERS)
+_BANDS = np.full((len(PARAMETERS), 6), np.inf)  # beyond its last end a band has none
+_POINTS = np.zeros((len(PARAMETERS), 6), np.int64)
+for _row, (_ends, _given) in enumerate(_CHART.values()):
+    _BANDS[_row, : len(_ends)] = _ends
+    _POINTS[_row, : len(_given)] = _given
 
 
-def points(parameter: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """NEWS2 points of one parameter; 0 for NaN. `parameter` is a row of the chart; values in the chart's units."""
-    bands, scores = _BANDS[parameter]
-    rounded = np.rint(values) if parameter in _WHOLE else np.round(values, 1)
-    scored = scores[np.minimum(bands.searchsorted(rounded, side="left"), len(scores) - 1)]
-    return np.where(np.isnan(values), 0, scored)
+@njit(cache=True, nogil=True)
+def points(parameter: int, value: float) -> int:
+    """NEWS2 points of a value of one of PARAMETERS, in the chart's units; 0 for NaN.
 
-
-def news2(
-    last_value: NDArray[np.float64], last_time: NDArray[np.int64], as_of_us: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Aggregate and highest single parameter [members]; NOT_MEASURED where no vital sign is fresh.
-
-    `last_value` and `last_time` are the latest reading by member and metric. The pulse is the resting heart rate where
-    one is fresh, else the heart rate: a heart rate of 150 on a run is no finding.
+    The chart bands temperature in tenths and everything else in whole numbers.
     """
-    times, now = last_time[:, _AT], as_of_us[:, None]
-    fresh = np.where((times <= now) & (times > now - FRESH_US), last_value[:, _AT], np.nan)
-    resting = fresh[:, -1]
-    fresh[:, _PULSE] = np.where(np.isnan(resting), fresh[:, _PULSE], resting)
-    measured = ~np.isnan(fresh).all(axis=1)
-    if not measured.any():
-        return np.full(len(fresh), NOT_MEASURED), np.full(len(fresh), NOT_MEASURED)
-    scored = np.array([points(name, fresh[:, i]) for i, name in enumerate(_CHART)])
-    return (
-        np.where(measured, scored.sum(axis=0), NOT_MEASURED),
-        np.where(measured, scored.max(axis=0), NOT_MEASURED),
-    )
+    if value != value:
+        return 0
+    rounded = np.rint(value * 10.0) / 10.0 if parameter == _TEMPERATURE else np.rint(value)
+    band = 0
+    while rounded > _BANDS[parameter, band]:
+        band += 1
+    return int(_POINTS[parameter, band])
+
+
+@njit(cache=True, nogil=True)
+def news2(values: NDArray[np.float64], times_us: NDArray[np.int64], as_of_us: int) -> int:
+    """Aggregate of one member's latest readings [VITALS]; NOT_MEASURED where none is fresh.
+
+    The pulse is the resting heart rate where one is fresh, else the heart rate: a heart rate of 150 on a run is no
+    finding.
+    """
+    aggregate, measured, resting = 0, False, np.nan
+    if as_of_us - FRESH_US < times_us[_RESTING] <= as_of_us:
+        resting = values[_RESTING]
+    for i in range(_RESTING):
+        value = values[i] if as_of_us - FRESH_US < times_us[i] <= as_of_us else np.nan
+        if i == _PULSE and resting == resting:
+            value = resting
+        measured |= value == value
+        aggregate += points(i, value)
+    return aggregate if measured else NOT_MEASURED

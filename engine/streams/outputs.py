@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from engine.domain.batch import Rows
 from engine.scoring.emission import Emission
-from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, HealthScores, ScoreInputs
-from engine.scoring.member_features import score_inputs
+from engine.scoring.health_score import CATEGORIES, HIGH, HealthScorer, joined, taken
+from engine.scoring.member_features import grounds, known
 from engine.scoring.member_state import PartitionState
+from engine.scoring.score_kernel import Known
 from engine.scoring.told import score_columns, told_row
 from engine.streams import score_messages
 from engine.streams.score_messages import MESSAGE_VERSION
@@ -34,17 +35,18 @@ class Place(NamedTuple):
     asked: bool
 
 
-def score_rows(scorer: HealthScorer, parts: Sequence[Place], inputs: ScoreInputs) -> list[tuple[Rows, Rows]]:
+def score_rows(scorer: HealthScorer, parts: Sequence[Place], gathered: Known) -> list[tuple[Rows, Rows]]:
     """Scores the members, writes that into the states, and returns each part's score rows and outbox rows.
 
-    `inputs` are those of all parts, one part after the other. Rows there are by the rule of `emission`; factors are
-    made of these alone. `scores.updated` of a part is one outbox row, in the packed form of `score_messages`. A member
-    who enters High or Critical from a lower category, or for the first time, gets a care alert.
+    `gathered` is what is known of those of all parts, one part after the other. Rows there are by the rule of
+    `emission`; factors are made of these alone. `scores.updated` of a part is one outbox row, in the packed form of
+    `score_messages`. A member who enters High or Critical from a lower category, or for the first time, gets a care
+    alert.
     """
-    scores, start = scorer.score(inputs), 0
+    scores, start = scorer.score(gathered), 0
     chosen = []
     for state, slots, as_of_us, asked in parts:
-        own = scores.taken(slice(start, start + len(slots)))
+        own = taken(scores, slice(start, start + len(slots)))
         emission = Emission.of(scorer.rules, slots, own, as_of_us)
         which = np.arange(len(slots)) if asked else np.flatnonzero(emission.new(scorer.rules, state))
         emission.told(state, which)
@@ -52,22 +54,17 @@ def score_rows(scorer: HealthScorer, parts: Sequence[Place], inputs: ScoreInputs
         chosen.append((start, which))
         start += len(slots)
     rows = np.concatenate([first + which for first, which in chosen])
-    category, told, start = scores.category[rows], Rows(_told_columns(scorer, inputs, scores, rows)), 0
+    behind = [grounds(part.state, part.slots[which]) for part, (_, which) in zip(parts, chosen, strict=True)]
+    told = taken(scores, rows)
+    columns = score_columns(scorer, taken(gathered, rows), told, joined(behind))
+    whole, start = Rows(columns), 0
     found = []
     for (state, slots, as_of_us, _), (_, which) in zip(parts, chosen, strict=True):
         stop = start + len(which)
-        columns = _with_place(state, slots[which], as_of_us[which], told.cut(start, stop).columns)
-        found.append((Rows(columns), _outbox(state, slots[which], columns, category[start:stop])))
+        placed = _with_place(state, slots[which], as_of_us[which], whole.cut(start, stop).columns)
+        found.append((Rows(placed), _outbox(state, slots[which], placed, told.category[start:stop])))
         start = stop
     return found
-
-
-def _told_columns(
-    scorer: HealthScorer, inputs: ScoreInputs, scores: HealthScores, rows: NDArray[np.int64]
-) -> dict[str, Any]:
-    if len(rows) < len(scores.score):
-        inputs, scores = inputs.taken(rows), scores.taken(rows)
-    return score_columns(scorer, inputs, scores)
 
 
 def _outbox(
@@ -117,8 +114,9 @@ def current_scores(scorer: HealthScorer, state: PartitionState, slots: NDArray[n
     not, unless newer events wait for the daily batch.
     """
     as_of_us = np.asarray(state["scored_as_of"][slots])
-    inputs = score_inputs(state, slots, as_of_us, scorer.models.physiology)
-    return Rows(_with_place(state, slots, as_of_us, score_columns(scorer, inputs, scorer.score(inputs))))
+    gathered = known(state, slots, as_of_us, scorer.models.physiology)
+    told = score_columns(scorer, gathered, scorer.score(gathered), grounds(state, slots))
+    return Rows(_with_place(state, slots, as_of_us, told))
 
 
 def dead_letter_messages(letters: Rows) -> Rows:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.batch import Rows, grouped
-from engine.scoring.health_score import HealthScorer, ScoreInputs
-from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.health_score import HealthScorer, joined
+from engine.scoring.member_features import base_features, known, renew_forecasts
 from engine.scoring.member_state import NEVER, PartitionState
 from engine.streams.outputs import Place, score_rows
 
@@ -36,13 +36,13 @@ def score_members(scorer: HealthScorer, parts: Sequence[Marked]) -> list[tuple[R
     """
     found: list[tuple[Rows, Rows]] = []
     for group in grouped(parts, [len(part.slots) for part in parts], _TOGETHER):
-        inputs = []
+        gathered = []
         for state, slots, based, as_of_us, _ in group:
             renew_base(scorer, state, based, as_of_us[np.searchsorted(slots, based)])
             renew_forecasts(state, slots, scorer.models.behavior)
-            inputs.append(score_inputs(state, slots, as_of_us, scorer.models.physiology))
+            gathered.append(known(state, slots, as_of_us, scorer.models.physiology))
         places = [Place(part.state, part.slots, part.as_of_us, part.asked) for part in group]
-        found += score_rows(scorer, places, ScoreInputs.joined(inputs))
+        found += score_rows(scorer, places, joined(gathered))
     return found
 
 

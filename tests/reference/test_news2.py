@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring import vitals
 
 CHART = [
@@ -17,34 +16,36 @@ CHART = [
 
 @pytest.mark.parametrize(("parameter", "bands"), CHART)
 def test_points_at_the_edges(parameter: str, bands: list[tuple[float, int]]) -> None:
-    values = np.array([value for value, _ in bands], float)
-    assert vitals.points(parameter, values).tolist() == [points for _, points in bands]
-    assert vitals.points(parameter, np.array([np.nan])).tolist() == [0]
+    row = vitals.PARAMETERS.index(parameter)
+    for points in (vitals.points, vitals.points.py_func):
+        assert [points(row, float(value)) for value, _ in bands] == [given for _, given in bands]
+        assert points(row, np.nan) == 0
 
 
-def measured(**values: tuple[float, int]) -> tuple[np.ndarray, np.ndarray]:
-    last, time = np.full((1, len(METRICS)), np.nan), np.full((1, len(METRICS)), np.iinfo(np.int64).min)
-    for code, (value, at) in values.items():
-        last[0, METRIC_INDEX[code]], time[0, METRIC_INDEX[code]] = value, at
-    return last, time
-
-
-def score(now: int, **values: tuple[float, int]) -> tuple[int, int]:
-    aggregate, highest = vitals.news2(*measured(**values), np.array([now]))
-    return int(aggregate[0]), int(highest[0])
+def score(now: int, **measured: tuple[float, int]) -> int:
+    values, times = np.full(len(vitals.VITALS), np.nan), np.full(len(vitals.VITALS), np.iinfo(np.int64).min)
+    for code, (value, at) in measured.items():
+        values[vitals.VITALS.index(code)], times[vitals.VITALS.index(code)] = value, at
+    aggregate = vitals.news2(values, times, now)
+    assert vitals.news2.py_func(values, times, now) == aggregate
+    return aggregate
 
 
 def test_the_aggregate_adds_the_parameters() -> None:
-    assert score(10, spo2=(85, 9), respiratory_rate=(28, 9), heart_rate=(135, 10)) == (9, 3)
-    assert score(10, spo2=(97, 9)) == (0, 0)
-    assert score(10) == (vitals.NOT_MEASURED, vitals.NOT_MEASURED)
+    assert score(10, spo2=(85, 9), respiratory_rate=(28, 9), heart_rate=(135, 10)) == 9
+    assert score(10, spo2=(97, 9)) == 0
+    assert score(10) == vitals.NOT_MEASURED
 
 
 def test_a_vital_sign_counts_for_a_day() -> None:
     day = vitals.FRESH_US
-    assert score(day, spo2=(85, 1)) == (3, 3)
-    assert score(day, spo2=(85, 0)) == (vitals.NOT_MEASURED, vitals.NOT_MEASURED)
+    assert score(day, spo2=(85, 1)) == 3
+    assert score(day, spo2=(85, 0)) == vitals.NOT_MEASURED
+    assert score(day, spo2=(85, day)) == 3
+    assert score(day, spo2=(85, day + 1)) == vitals.NOT_MEASURED
 
 
 def test_the_resting_heart_rate_stands_for_the_pulse() -> None:
-    assert score(5, heart_rate=(150, 5), resting_heart_rate=(62, 1)) == (0, 0)
+    assert score(5, heart_rate=(150, 5), resting_heart_rate=(62, 1)) == 0
+    assert score(5, heart_rate=(150, 5)) == 3
+    assert score(vitals.FRESH_US + 5, heart_rate=(150, 9), resting_heart_rate=(62, 5)) == 3

@@ -13,7 +13,8 @@ from engine.scoring.hcc.compiled import DISABLED_BIT, MAX_AGE, Codes, Edits, Rul
 UNMAPPED, MALFORMED = -1, -2
 NE, INSTITUTIONAL = 7, 6
 _GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
-_MAX_VARIABLES = 192
+MAX_VARIABLES = 192
+"""More variables than a person can have at once."""
 _SPACE, _DOT = 32, 46
 
 
@@ -172,7 +173,29 @@ def _active(
     return n
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def score_one(
+    low: np.uint64,
+    high: np.uint64,
+    age: int,
+    female: int,
+    orec: int,
+    ltimcaid: bool,
+    nemcaid: bool,
+    segment: int,
+    rules: Rules,
+    variables: Variables,
+    scratch: NDArray[np.int64],
+) -> tuple[np.uint64, np.uint64, int]:
+    """HCCs of one member's CCs and the raw score of the segment in thousandths; `scratch` holds MAX_VARIABLES."""
+    low, high = _resolve(low, high, rules)
+    own = 0
+    for i in range(_active(low, high, age, female, orec, ltimcaid, nemcaid, rules, variables, scratch)):
+        own += variables.coefficients[scratch[i], segment]
+    return low, high, own
+
+
+@njit(cache=True, nogil=True)
 def score(
     ccs: NDArray[np.uint64],
     age: NDArray[np.int16],
@@ -187,25 +210,22 @@ def score(
     raw: NDArray[np.int32],
 ) -> None:
     """HCCs [members, 2] and raw scores in thousandths: [members, 1] of each one's segment, or [members, 9] of all."""
-    scratch = np.empty(_MAX_VARIABLES, np.int64)
+    scratch = np.empty(MAX_VARIABLES, np.int64)
     every = raw.shape[1] > 1
-    total = np.empty(raw.shape[1], np.int64)
     for row in range(len(ccs)):
-        low, high = _resolve(ccs[row, 0], ccs[row, 1], rules)
+        years, sex, reason, limited, new = age[row], female[row], orec[row], ltimcaid[row], nemcaid[row]
+        low, high = ccs[row, 0], ccs[row, 1]
+        if not every:
+            hccs[row, 0], hccs[row, 1], raw[row, 0] = score_one(
+                low, high, years, sex, reason, limited, new, segment[row], rules, variables, scratch
+            )
+            continue
+        low, high = _resolve(low, high, rules)
         hccs[row, 0], hccs[row, 1] = low, high
-        n = _active(low, high, age[row], female[row], orec[row], ltimcaid[row], nemcaid[row], rules, variables, scratch)
-        if every:
-            total[:] = 0
-            for i in range(n):
-                for s in range(raw.shape[1]):
-                    total[s] += variables.coefficients[scratch[i], s]
+        raw[row, :] = 0
+        for i in range(_active(low, high, years, sex, reason, limited, new, rules, variables, scratch)):
             for s in range(raw.shape[1]):
-                raw[row, s] = total[s]
-        else:
-            own = 0
-            for i in range(n):
-                own += variables.coefficients[scratch[i], segment[row]]
-            raw[row, 0] = own
+                raw[row, s] += variables.coefficients[scratch[i], s]
 
 
 @njit(cache=True)
@@ -227,7 +247,7 @@ def ledger(
 
     Only variables that the segment uses. Returns the number of entries; where `rows` is empty, it only counts them.
     """
-    scratch = np.empty(_MAX_VARIABLES, np.int64)
+    scratch = np.empty(MAX_VARIABLES, np.int64)
     at = 0
     for row in range(len(hccs)):
         n = _active(

@@ -7,7 +7,9 @@ import pytest
 
 from engine.domain.batch import TextColumn
 from engine.scoring import clinical
+from engine.scoring.hcc import kernels
 from engine.scoring.health_score import HealthScorer
+from engine.scoring.member_features import known
 from engine.scoring.member_state import PartitionState
 from engine.scoring.record import HealthRecord, score_record
 from tests.hcc import one
@@ -25,7 +27,9 @@ def person(age: int, female: bool = False) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([2022, 2023, 2024])))
-def test_the_latest_two_years_count_in_whatever_order_claims_arrive(order: tuple[int, ...]) -> None:
+def test_the_latest_two_years_count_in_whatever_order_claims_arrive(
+    scorer: HealthScorer, order: tuple[int, ...]
+) -> None:
     codes = {2022: ["C772"], 2023: ["I509"], 2024: ["E1169"]}
     state = PartitionState(0)
     slot = state.enrol(TextColumn.of(["m"]))
@@ -33,13 +37,16 @@ def test_the_latest_two_years_count_in_whatever_order_claims_arrive(order: tuple
         ccs = clinical.categories_of([codes[year]], *person(50))
         state.add_categories(slot, np.array([year]), ccs)
     both = clinical.categories_of([[*codes[2023], *codes[2024]]], *person(50))
-    np.testing.assert_array_equal(state.recent_categories(slot, year_us(2024)), both)
-    np.testing.assert_array_equal(
-        state.recent_categories(slot, year_us(2025)), clinical.categories_of([codes[2024]], *person(50))
-    )
-    assert not state.recent_categories(slot, year_us(2026)).any()
-    again = PartitionState.load(state.dump())
-    np.testing.assert_array_equal(again.recent_categories(slot, year_us(2024)), both)
+    latest = clinical.categories_of([codes[2024]], *person(50))
+
+    def recent(state: PartitionState, year: int) -> np.ndarray:
+        return known(state, slot, year_us(year), scorer.models.physiology).ccs
+
+    np.testing.assert_array_equal(recent(state, 2024), both)
+    np.testing.assert_array_equal(recent(state, 2025), latest)
+    np.testing.assert_array_equal(recent(state, 2023), clinical.categories_of([codes[2023]], *person(50)))
+    assert not recent(state, 2026).any() and not recent(state, 2022).any()
+    np.testing.assert_array_equal(recent(PartitionState.load(state.dump()), 2024), both)
 
 
 def test_edits_see_the_persons_age_and_sex() -> None:
@@ -50,11 +57,13 @@ def test_edits_see_the_persons_age_and_sex() -> None:
 @pytest.mark.parametrize(("age", "segment"), [(45, "COMMUNITY_ND"), (70, "COMMUNITY_NA")])
 def test_the_raf_is_that_of_the_community_model(age: int, segment: str) -> None:
     codes = ["E1169", "I509", "N184"]
-    got = clinical.risk(clinical.categories_of([codes], *person(age)), *person(age))
+    low, high = clinical.categories_of([codes], *person(age))[0]
+    scratch = np.empty(kernels.MAX_VARIABLES, np.int64)
+    *_, raf, effect = clinical.risk(low, high, age, 0, clinical.tables(), scratch)
     expected = one(codes, "v28", 2027, age=age)
     assert expected.table()["segment"][0].as_py() == segment
-    assert got.raf[0] == pytest.approx(expected.normalized_score[0])
-    assert 0 < got.effect[0] <= np.log(clinical.MOST)
+    assert raf == pytest.approx(expected.normalized_score[0])
+    assert 0 < effect <= np.log(clinical.MOST)
 
 
 def test_without_hccs_the_score_is_as_it_was(scorer: HealthScorer) -> None:

@@ -11,11 +11,12 @@ from engine.domain.batch import TextColumn
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.errors import ModelError
 from engine.learning.registry import load_models
-from engine.scoring.ensemble import OVERLAP, Ensemble
+from engine.scoring import ensemble
+from engine.scoring.ensemble import OVERLAP
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import INSUFFICIENT, HealthScorer
 from engine.scoring.measures import MEASURE_OF_TEST, VALID_US
-from engine.scoring.member_features import base_features, renew_forecasts, score_inputs
+from engine.scoring.member_features import base_features, known, renew_forecasts
 from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import MEASURES
 from engine.scoring.record import HealthRecord, score_record
@@ -27,7 +28,7 @@ from engine.streams.scoring import Marked, renew_base, score_members
 US_DAY = 86_400_000_000
 DAY = 20_100
 AS_OF = (DAY + 40) * US_DAY
-COST = np.array([[4000.0, 200.0, 15_000.0]])
+COST = np.array([4000.0, 200.0, 15_000.0])
 ADULT = {"age": 57.0, "male": 1.0, "cost_total": 3000.0, "cost_office": 3000.0, "n_office": 6.0}
 WELL = {"hba1c": 5.2, "fasting_glucose": 88.0, "creatinine": 0.9, "albumin": 4.5, "crp": 0.1, "systolic_bp": 116.0}
 UNWELL = {"hba1c": 9.5, "fasting_glucose": 240.0, "creatinine": 2.4, "albumin": 3.1, "crp": 4.0, "systolic_bp": 168.0}
@@ -44,8 +45,12 @@ def record(features: dict[str, float] = ADULT, **more: object) -> HealthRecord:
 
 def combine(*effects: float, days: float = 365.0) -> tuple[np.ndarray, float]:
     """Cost and share of one member with these effects of clinical, physiology and wearables."""
-    cost, share = load_models().ensemble.combine(COST, np.array([effects]), np.array([days]))
-    return cost[0], float(share[0])
+    cost, history_sd = np.empty(3), load_models().ensemble.weights.history_sd
+    share = ensemble.combine(COST, np.array(effects), days, history_sd, cost)
+    again = np.empty(3)
+    assert ensemble.combine.py_func(COST, np.array(effects), days, history_sd, again) == pytest.approx(share)
+    np.testing.assert_allclose(again, cost, rtol=1e-14)
+    return cost, float(share)
 
 
 def test_a_missing_component_says_nothing_and_leaves_its_weight_to_the_others() -> None:
@@ -56,7 +61,7 @@ def test_a_missing_component_says_nothing_and_leaves_its_weight_to_the_others() 
     assert part == pytest.approx(1 / (1 + OVERLAP))  # least squares for two predictors that correlate by OVERLAP
     assert both[0] == pytest.approx(4000 * np.exp(0.4 * part)) and alone[0] < both[0] < 4000 * np.exp(0.4)
     nobody, _ = combine(nan, nan, nan)
-    assert nobody.tolist() == COST[0].tolist()
+    assert nobody.tolist() == COST.tolist()
 
 
 @given(st.lists(st.one_of(st.just(np.nan), st.floats(-0.4, 0.4)), min_size=3, max_size=3), st.floats(0, 800))
@@ -98,10 +103,16 @@ def test_too_few_data_give_a_state_and_not_a_number(scorer: HealthScorer) -> Non
     got = score_record(scorer, new)
     assert got.category == INSUFFICIENT
     assert (got.score, got.predicted_cost, got.cost_lower_90, got.cost_upper_90) == (None,) * 4
-    known = dataclasses.replace(new, observed_days=90)
+    cared_for = dataclasses.replace(new, observed_days=90)
     told = dataclasses.replace(new, features=new.features | {"general_health": 3.0})
     sick = dataclasses.replace(new, vitals={"spo2": 85.0})
-    for heard in (known, told, sick, dataclasses.replace(new, labs=WELL), dataclasses.replace(new, diagnoses=["E119"])):
+    for heard in (
+        cared_for,
+        told,
+        sick,
+        dataclasses.replace(new, labs=WELL),
+        dataclasses.replace(new, diagnoses=["E119"]),
+    ):
         assert score_record(scorer, heard).score is not None
 
 
@@ -158,7 +169,7 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
         state["base_cost"][0] = prediction.mean[0], prediction.lower_90[0], prediction.upper_90[0]
         state["base_as_of"][0] = AS_OF
         renew_forecasts(state, slots, scorer.models.behavior)
-        made = scorer.score(score_inputs(state, slots, at, scorer.models.physiology))
+        made = scorer.score(known(state, slots, at, scorer.models.physiology))
         return [*made.score.tolist(), *made.cost[0].tolist(), *made.news2.tolist()]
 
     state, zero = member(np.random.default_rng(3)), np.zeros(1, np.int64)
@@ -199,8 +210,8 @@ def test_a_hazard_that_was_kept_is_the_one_made_anew(
         state.add_labs(np.zeros(len(tests), np.int64), tests, AS_OF - np.array(days) * US_DAY, np.array(values))
 
     def hazard(state: PartitionState, as_of_us: int) -> float:
-        inputs = score_inputs(state, np.array([0]), np.array([as_of_us]), scorer.models.physiology)
-        return float(inputs.hazard[0])
+        found = known(state, np.array([0]), np.array([as_of_us]), scorer.models.physiology)
+        return float(found.hazard[0])
 
     kept = PartitionState(0)
     kept.enrol(TextColumn.of(["m"]))
@@ -227,11 +238,11 @@ def test_a_reading_makes_no_hazard_anew_and_a_report_does(scorer: HealthScorer) 
             return scorer.models.physiology.log_hazard(measured)
 
     renew_base(scorer, state, slots, np.array([AS_OF]))
-    found = [score_inputs(state, slots, np.array([AS_OF + k]), Counted()).hazard[0] for k in range(3)]
+    found = [known(state, slots, np.array([AS_OF + k]), Counted()).hazard[0] for k in range(3)]
     assert asked == [1] and found[0] == found[1] == found[2]
     state["general_health"][0] = 5
     renew_base(scorer, state, slots, np.array([AS_OF]))
-    assert score_inputs(state, slots, np.array([AS_OF]), Counted()).hazard[0] > found[0]
+    assert known(state, slots, np.array([AS_OF]), Counted()).hazard[0] > found[0]
     assert asked == [1, 1]
 
 
@@ -262,7 +273,6 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         dataclasses.replace(weights, steps=weights.steps[::-1])
     with pytest.raises(ModelError, match="6 expectations"):
         dataclasses.replace(weights, expected=(1.0,))
-    assert isinstance(Ensemble("1", weights).steps_effect(np.array([3000.0])), np.ndarray)
 
 
 def test_unknown_care_is_predicted_by_what_is_known(scorer: HealthScorer) -> None:

@@ -1,0 +1,107 @@
+"""The kernel from the live columns of a partition to what the score stands on: one pass, member by member."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from engine.domain.age import civil, years_completed
+from engine.domain.metrics import METRICS
+from engine.scoring.behavior import METRICS_WORN
+from engine.scoring.score_kernel import Known
+from engine.scoring.state_kernels import COUNT_BITS, DAYS, MONTHS, MOST_COUNT, TIME, VALUE
+from engine.scoring.vitals import VITAL_METRICS
+
+_US_PER_DAY = 86_400_000_000
+_SUMMED = np.array([metric.daily == "sum" for metric in METRICS])
+Integers = NDArray[np.int64]
+Shorts = NDArray[np.int32]
+Blocks = tuple[Shorts, NDArray[np.int32], Integers]
+"""`row_of`, `block_of` and `blocks` of values by member and kind, see `sparse`."""
+
+
+class Live(NamedTuple):
+    """Columns of a partition's state, see `member_state`, and its readings and costs."""
+
+    birth_day: Shorts
+    male: NDArray[np.bool_]
+    since_day: Shorts
+    general_health: NDArray[np.int8]
+    mental_health: NDArray[np.int8]
+    conditions: Shorts
+    head_month: Shorts
+    forecast: NDArray[np.float64]
+    ccs: NDArray[np.uint64]
+    cc_year: Shorts
+    base_cost: NDArray[np.float64]
+    base_as_of: Integers
+    readings: Blocks
+    costs: Blocks
+
+
+@njit(cache=True, nogil=True)
+def _month(packed: Integers, summed: bool) -> tuple[float, int]:
+    """Mean of a metric's days, a sum's by day and any other's by reading, NaN without one; and the days with any."""
+    total, readings, days = np.int64(0), np.int64(0), 0
+    for k in range(DAYS):
+        total += packed[k] >> COUNT_BITS
+        readings += packed[k] & MOST_COUNT
+        days += (packed[k] & MOST_COUNT) > 0
+    n = days if summed else readings
+    return total / 1000.0 / n if n > 0 else np.nan, days
+
+
+@njit(cache=True, nogil=True)
+def _cared_for(live: Live, slot: int, as_of_us: int) -> bool:
+    """Whether there are claims, or costs of them, in the 12 calendar months up to that of the instant."""
+    row_of, block_of, blocks = live.costs
+    row = row_of[slot]
+    if row == 0:
+        return False
+    year, calendar_month, _ = civil(as_of_us // _US_PER_DAY)
+    month, head = (year - 1970) * 12 + calendar_month - 1, np.int64(live.head_month[slot])
+    cents, priced = np.int64(0), block_of.shape[1] - 1  # the last category has no features of its own
+    for kind in range(block_of.shape[1]):
+        block = block_of[row, kind]
+        for back in range(MONTHS if block > 0 else 0):
+            if month - 12 < head - back <= month:
+                packed = blocks[block, (head - back) % MONTHS]
+                if kind < priced and packed != 0:
+                    return True
+                cents += packed >> COUNT_BITS
+    return bool(cents != 0)
+
+
+@njit(cache=True, nogil=True)
+def gather(live: Live, slots: Integers, out: Known) -> None:
+    """What is known of the members in `slots` into `out`, whose `as_of_us` is given; all of it but the hazard."""
+    row_of, block_of, blocks = live.readings
+    values = blocks.view(np.float64)
+    for i in range(len(slots)):
+        slot, as_of = slots[i], out.as_of_us[i]
+        for k in range(3):
+            out.base_cost[i, k] = live.base_cost[slot, k]
+        based = live.base_as_of[slot]
+        out.age[i] = years_completed(np.int64(live.birth_day[slot]), based // _US_PER_DAY)
+        out.male[i] = 1.0 if live.male[slot] else 0.0
+        told = live.general_health[slot] > 0 or live.mental_health[slot] > 0 or live.conditions[slot] != 0
+        out.heard[i] = told or _cared_for(live, slot, based)
+        out.forecast[i] = live.forecast[slot]
+        day = as_of // _US_PER_DAY
+        out.observed_days[i] = day - live.since_day[slot]
+        behind = civil(day)[0] - np.int64(live.cc_year[slot])
+        for word in range(2):
+            now = live.ccs[slot, 0, word] if 0 <= behind <= 1 else np.uint64(0)
+            before = live.ccs[slot, 1, word] if -1 <= behind <= 0 else np.uint64(0)
+            out.ccs[i, word] = now | before
+        row = row_of[slot]
+        for k in range(len(METRICS_WORN)):
+            block = block_of[row, METRICS_WORN[k]]
+            out.month[i, k], out.days[i, k] = np.nan, 0
+            if block > 0:
+                out.month[i, k], out.days[i, k] = _month(blocks[block], _SUMMED[METRICS_WORN[k]])
+        for k in range(len(VITAL_METRICS)):
+            block = block_of[row, VITAL_METRICS[k]]
+            out.vital_time[i, k] = blocks[block, TIME]
+            out.vital_value[i, k] = values[block, VALUE] if block > 0 and blocks[block, TIME] != 0 else np.nan
