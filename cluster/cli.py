@@ -18,6 +18,7 @@ from cluster.commands import (
     models,
     monitor,
     registry,
+    series,
     shards,
     simulate,
     stack,
@@ -41,6 +42,7 @@ app.command()(stack.migrate)
 app.command()(events.replay)
 app.add_typer(events.score, name="score")
 app.add_typer(shards.shards, name="shards")
+app.add_typer(series.series, name="series")
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 app.command()(simulate.simulate)
 app.add_typer(jobs.jobs, name="jobs")

@@ -102,6 +102,17 @@ class AuditSettings(BaseModel):
     folder: str = Field(description="where events are until PostgreSQL has them; empty: in the state directory")
 
 
+class SeriesSettings(BaseModel):
+    """How long the time series are kept, in months; 0: for ever. `vitanexus series keep` sees to it."""
+
+    readings_months: int = Field(ge=0, description="months that each reading is kept")
+    daily_months: int = Field(ge=0, description="months that readings summed up by day are kept")
+    scores_months: int = Field(ge=0, description="months that the score history is kept")
+    audit_months: int = Field(ge=0, description="months that audit events are kept")
+    columnstore_days: int = Field(ge=0, description="age from which TimescaleDB compresses rows; 0: none")
+    hold: bool = Field(description="true: nothing is dropped, as a legal hold demands")
+
+
 class LogSettings(BaseModel):
     """How much is logged."""
 
@@ -122,6 +133,7 @@ class Settings(BaseSettings):
     auth: AuthSettings
     limits: LimitSettings
     audit: AuditSettings
+    series: SeriesSettings
     log: LogSettings
 
     @classmethod

@@ -70,6 +70,31 @@ PROVIDERS = Record(
     (text("provider_id", "NPI"), day("first_service", "Earliest service date seen")),
     key=("provider_id",),
 )
+READINGS_DAILY = Record(
+    "readings_daily",
+    "Readings summed up by member, metric and day of event time (UTC), days that have ended: what charts and long "
+    "memory are made of. With TimescaleDB's own licence a continuous aggregate, otherwise kept by `vitanexus series "
+    "keep`.",
+    (
+        instant("day", "When the day begins"),
+        text("member_id", "Member"),
+        text("metric", "What was measured"),
+        whole("readings", "How many readings"),
+        real("total", "Sum of their values, in the metric's unit"),
+        real("lowest", "The least"),
+        real("highest", "The greatest"),
+    ),
+    key=("member_id", "metric", "day"),
+    time="day",
+)
+ROLLUPS_DUE = Record(
+    "rollups_due",
+    "Days whose readings have changed since they were summed up; a continuous aggregate keeps its own account.",
+    (
+        text("series", "Table of the readings"),
+        instant("day", "When the day begins"),
+    ),
+)
 SCORE_ROWS = Record(
     "score_rows",
     "Score history: one row each time a member's score says something new, see docs/scoring.md. The newest row of a "
@@ -368,6 +393,8 @@ TABLES: tuple[Record, ...] = (
     POLICIES,
     PROVIDERS,
     *(kind.stored for kind in EVENT_KINDS),
+    READINGS_DAILY,
+    ROLLUPS_DUE,
     SCORE_ROWS,
     MODEL_SETS,
     PARTITION_LEASES,

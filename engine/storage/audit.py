@@ -65,6 +65,7 @@ class PostgresAuditStore:
             self._drop()
 
     def _drop(self) -> None:
+        self._months.clear()  # one that was past its time may be gone
         if self._open is not None:
             self._open.close()
             self._open = None

@@ -82,6 +82,12 @@ def has_timescale(connection: sa.Connection) -> bool:
     return bool(connection.scalar(sa.text("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")))
 
 
+def has_policies(connection: sa.Connection) -> bool:
+    """True where TimescaleDB runs under its own licence, which has columnstore, policies and continuous aggregates."""
+    licence = sa.text("SELECT current_setting('timescaledb.license', true) = 'timescale'")
+    return has_timescale(connection) and bool(connection.scalar(licence))
+
+
 def apply(connection: sa.Connection, script: str) -> None:
     """Runs a script of `table_ddl` statements on the back end this database has."""
     timescale = has_timescale(connection)

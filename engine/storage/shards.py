@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
 from engine.storage.score_rows import Words, model_set_of, placed
+from engine.storage.series import READINGS
 from engine.storage.snapshots import dumped, stored
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
 Columns = Mapping[str, Any]
+_US_PER_DAY = 86_400_000_000
 _UPSERTS = {
     "members": """
         INSERT INTO members AS m SELECT * FROM batch_members
@@ -55,6 +58,7 @@ class ShardStore:
         self._token = str(uuid.uuid4())
         self._months: dict[str, set[int]] = {}
         self._model_sets: dict[Words, int] = {}
+        self._daily: bool | None = None
         self._open: psycopg.Connection[TupleRow] | None = None
 
     @property
@@ -73,6 +77,7 @@ class ShardStore:
         """The first connection, or a new one in place of a broken one; the token stays, so the leases do."""
         self.close()
         self._open = self._connect()
+        self._months.clear()  # one that was past its time may be gone
 
     def close(self) -> None:
         """Closes the connection; the leases stay until they expire or are released."""
@@ -255,6 +260,7 @@ class ShardStore:
         told = {"db.system.name": "postgresql", "vitanexus.shard": self._owner}
         with (
             tracing.span("postgresql COMMIT of a batch", "client", attributes=told),
+            _tried_again_where_a_month_is_gone(),
             self._connection.transaction(),
             self._connection.cursor() as cursor,
         ):
@@ -263,6 +269,8 @@ class ShardStore:
                 if table in rows:
                     _upsert(cursor, table, upsert, rows.pop(table))
             failpoint("before-copy")
+            if READINGS in rows and self._sums_up(cursor):
+                rows["rollups_due"] = [_days_of(rows[READINGS])]
             outbox = "outbox" in rows
             for table, parts in rows.items():
                 copy_rows(cursor, TABLE[table], parts)
@@ -292,6 +300,13 @@ class ShardStore:
             ).fetchone()
         return row is not None and row[0] is not None and row[0] >= batch.seq
 
+    def _sums_up(self, cursor: psycopg.Cursor[TupleRow]) -> bool:
+        """True where the days of readings must be told to who sums them up; a continuous aggregate knows them."""
+        if self._daily is None:
+            kind = cursor.execute("SELECT relkind FROM pg_class WHERE oid = 'readings_daily'::regclass").fetchone()
+            self._daily = kind is not None and kind[0] != "v"
+        return self._daily
+
     def _model_set(self, words: Words) -> int:
         if words not in self._model_sets:
             self._model_sets[words] = model_set_of(self._connection, words)
@@ -319,6 +334,28 @@ class ShardStore:
             missing = needed - self._months.setdefault(table, set())
             schema.ensure_months(self._connection, table, sorted(missing))
             self._months[table] |= missing
+
+
+@contextmanager
+def _tried_again_where_a_month_is_gone() -> Iterator[None]:
+    """A month that `vitanexus series keep` dropped since it was made is made anew, for a reading that comes so late."""
+    try:
+        yield
+    except psycopg.errors.CheckViolation as error:
+        if not str(error).startswith("no partition of relation"):
+            raise
+        raise StorageError(str(error).strip()) from error
+
+
+def _days_of(readings: Sequence[Columns]) -> Columns:
+    """The days of these readings, as rows of `rollups_due`."""
+    days = [np.asarray(columns["time"], np.int64) // _US_PER_DAY for columns in readings]
+    first = min(int(column.min()) for column in days)
+    some = np.zeros(max(int(column.max()) for column in days) - first + 1, np.bool_)
+    for column in days:
+        some[column - first] = True
+    found = np.flatnonzero(some) + first
+    return {"series": [READINGS] * len(found), "day": found * _US_PER_DAY}
 
 
 def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, parts: Sequence[Columns]) -> None:
