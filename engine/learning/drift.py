@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri
 
 from engine.scoring.base_risk import CostPrediction
 
@@ -79,6 +78,8 @@ def shift(name: str, then: Reference, values: Floats, weights: Floats | None = N
     now = np.maximum(_shares(then.edges, values, weights), _LEAST)
     before = np.maximum(then.shares, _LEAST)
     used = int((np.maximum(now, before) > _LEAST).sum())
+    from scipy.special import chdtri  # half a second that whoever only reads a reference does without
+
     chance = float(chdtri(max(used - 1, 1), 0.05)) * (1 / len(values) + 1 / then.persons)
     return Shift(name, float(((now - before) * np.log(now / before)).sum()), chance)
 

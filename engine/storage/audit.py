@@ -10,7 +10,7 @@ from psycopg.rows import TupleRow
 from engine.compliance.audit import AuditEvent
 from engine.domain.tables import AUDIT_EVENTS
 from engine.errors import StorageError
-from engine.storage import schema
+from engine.storage.months import ensure_months
 
 _COLUMNS = tuple(column for column in AUDIT_EVENTS if column.name != "recorded_at")
 _US_PER_SECOND = 1_000_000
@@ -51,7 +51,7 @@ class PostgresAuditStore:
             try:
                 connection = self._connection()
                 months = {_month(time) for time in times} - self._months
-                schema.ensure_months(connection, AUDIT_EVENTS.name, sorted(months))
+                ensure_months(connection, AUDIT_EVENTS.name, sorted(months))
                 self._months |= months
                 with connection.transaction():
                     connection.execute(_INSERT, columns)

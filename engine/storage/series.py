@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from engine.errors import StorageError
 from engine.storage import schema
 from engine.storage.migrate import core_url
+from engine.storage.months import ensure_months
 from engine.storage.turns import Turn
 
 READINGS, DAILY = "readings", "readings_daily"
@@ -125,7 +126,7 @@ class SeriesKeeper:
             for day in self._due(connection):
                 kept = cutoff is None or day.date() >= cutoff
                 if kept:
-                    schema.ensure_months(connection, DAILY, [day.year * 12 + day.month - 1 - 1970 * 12])
+                    ensure_months(connection, DAILY, [day.year * 12 + day.month - 1 - 1970 * 12])
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (Turn.ROLLUP.value,))
                     # first: a commit that comes behind this leaves its own row, and the day is summed up once more

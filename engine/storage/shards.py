@@ -12,13 +12,13 @@ from psycopg.rows import TupleRow
 
 from engine import tracing
 from engine.domain.batch import PartitionCommit, Recovered, Rows, TopicIdentity
+from engine.domain.events import READING
 from engine.domain.tables import TABLE
 from engine.errors import LeaseLostError, StorageError
-from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.failpoint import failpoint
+from engine.storage.months import ensure_months
 from engine.storage.score_rows import Words, model_set_of, placed
-from engine.storage.series import READINGS
 from engine.storage.snapshots import dumped, stored
 
 OUTBOX_CHANNEL = "vitanexus_outbox"
@@ -269,8 +269,8 @@ class ShardStore:
                 if table in rows:
                     _upsert(cursor, table, upsert, rows.pop(table))
             failpoint("before-copy")
-            if READINGS in rows and self._sums_up(cursor):
-                rows["rollups_due"] = [_days_of(rows[READINGS])]
+            if READING.table in rows and self._sums_up(cursor):
+                rows["rollups_due"] = [_days_of(rows[READING.table])]
             outbox = "outbox" in rows
             for table, parts in rows.items():
                 copy_rows(cursor, TABLE[table], parts)
@@ -332,7 +332,7 @@ class ShardStore:
                 instants = np.asarray(columns[time], "i8").view("M8[us]")
                 needed |= set(np.unique(instants.astype("M8[M]").astype(int)).tolist())
             missing = needed - self._months.setdefault(table, set())
-            schema.ensure_months(self._connection, table, sorted(missing))
+            ensure_months(self._connection, table, sorted(missing))
             self._months[table] |= missing
 
 
@@ -355,7 +355,7 @@ def _days_of(readings: Sequence[Columns]) -> Columns:
     for column in days:
         some[column - first] = True
     found = np.flatnonzero(some) + first
-    return {"series": [READINGS] * len(found), "day": found * _US_PER_DAY}
+    return {"series": [READING.table] * len(found), "day": found * _US_PER_DAY}
 
 
 def _upsert(cursor: psycopg.Cursor[TupleRow], table: str, upsert: str, parts: Sequence[Columns]) -> None:

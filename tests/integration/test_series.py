@@ -12,7 +12,7 @@ from engine.domain.batch import PartitionCommit, Rows, TopicCount, TopicIdentity
 from engine.domain.events import KIND_OF_TOPIC, READING
 from engine.domain.tables import TABLE
 from engine.errors import StorageError
-from engine.storage import schema
+from engine.storage.months import ensure_months
 from engine.storage.series import Ages, SeriesKeeper, policies
 from engine.storage.shards import ShardStore
 from tests.command import vitanexus
@@ -226,4 +226,4 @@ def test_policies_of_timescale_refresh_only_what_is_kept() -> None:
 def test_a_database_without_the_extension_has_no_policies(database: str) -> None:
     assert not SeriesKeeper(database, KEPT, TODAY).by_policy()
     with psycopg.connect(database) as connection:
-        schema.ensure_months(connection, "readings_daily", [600])
+        ensure_months(connection, "readings_daily", [600])

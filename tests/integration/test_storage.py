@@ -19,6 +19,7 @@ from engine.storage import schema
 from engine.storage.copy import copy_rows
 from engine.storage.history import history, stored_events
 from engine.storage.migrate import core_url, migrate
+from engine.storage.months import ensure_months
 from engine.storage.placement import Placement
 from engine.storage.queries import Queries
 from engine.storage.shards import ShardStore
@@ -168,7 +169,7 @@ def test_with_the_timescaledb_extension_time_series_become_hypertables(
     with psycopg.connect(url) as connection:
         asked = dict(connection.execute("SELECT series, dimension FROM asked").fetchall())
         partitioned = connection.execute("SELECT count(*) FROM pg_partitioned_table").fetchone()
-        schema.ensure_months(connection, "readings", [600])
+        ensure_months(connection, "readings", [600])
         months = connection.execute("SELECT count(*) FROM pg_inherits").fetchone()
     assert asked == {record.name: f"{record.time}1 mon" for record in TABLES if record.time}
     assert partitioned == months == (0,)

@@ -11,6 +11,7 @@ import psycopg
 from alembic import op
 
 from engine.storage import schema
+from engine.storage.months import ensure_months
 
 revision = "0002"
 down_revision = "0001"
@@ -101,6 +102,6 @@ def upgrade() -> None:
     schema.apply(bind, Path(__file__).with_suffix(".sql").read_text())
     months = [int(month) for (month,) in bind.exec_driver_sql(_MONTHS).fetchall()]
     connection = cast("psycopg.Connection[tuple[object, ...]]", bind.connection.driver_connection)
-    schema.ensure_months(connection, "score_rows", sorted(months))
+    ensure_months(connection, "score_rows", sorted(months))
     for statement in (_PACKERS, _SETS, _ROWS, "DROP TABLE scores", _READERS, _VIEW):
         connection.execute(statement)
