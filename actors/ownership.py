@@ -74,7 +74,9 @@ class Ownership:
     def look(self) -> None:
         """Learns what is assigned, and renews the leases, each when it is due. The store must be free."""
         clock, store = self._ports.clock, self._ports.store
-        if clock.now() - self._looked >= self._plan.look_seconds:
+        # who has nothing to do is who steps in for another, and should hear of it soon
+        pause = self._plan.look_seconds if self.held or self._assigned else self._plan.look_seconds / 4
+        if clock.now() - self._looked >= pause:
             told = len(self.held), self.members(), sum(self.behind.values())
             self._assigned = frozenset(self._durable.asked(lambda: store.assigned(*told)))
             self.state_bytes = sum(state.nbytes() for state in list(self._processor.states.values()))

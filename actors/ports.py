@@ -16,6 +16,7 @@ from actors.pace import ShardPlan
 from engine.domain.batch import PartitionCommit, Recovered, TopicIdentity
 from engine.storage.shards import ShardStore
 from engine.streams import topics
+from engine.streams.processor import Scorers
 from engine.streams.reader import KafkaReader, RecordReader
 
 
@@ -35,7 +36,10 @@ class Store(Protocol):
         """The partitions that belong to this shard; tells at once what it holds. Raises LeaseLostError."""
 
     def acquire(self, partitions: Sequence[int]) -> list[int]:
-        """Takes the leases that can be had; returns their partitions. Raises LeaseLostError."""
+        """Takes the leases that can be had; returns their partitions. Raises LeaseLostError.
+
+        Those can be had that nobody has, that have expired, or whose owner's session has ended.
+        """
 
     def renew(self, partitions: Sequence[int]) -> None:
         """Extends the leases. Raises LeaseLostError."""
@@ -130,6 +134,7 @@ class Ports:
 
     `worker` commits; `reading` reads the next batch meanwhile; `watcher` asks the log who it is, which takes too long
     for a batch to wait for. `warm` is called once the first batch has been applied, when all that lasts is loaded.
+    `rehearse` has a shard that holds nothing do beforehand what it will do for the first time.
     """
 
     log: Log
@@ -140,6 +145,13 @@ class Ports:
     watcher: Worker
     fenced: Callable[[], NoReturn]
     warm: Callable[[], None]
+    rehearse: Callable[[Scorers], None]
+
+
+def _rehearse(scorers: Scorers) -> None:
+    from actors.rehearsal import rehearse  # synthetic members, which only a shard that has none yet needs
+
+    rehearse(scorers)
 
 
 def live(plan: ShardPlan) -> Ports:
@@ -153,4 +165,5 @@ def live(plan: ShardPlan) -> Ports:
         _Thread(f"{plan.name}-watch"),
         _exit,
         keep_loaded,
+        _rehearse,
     )

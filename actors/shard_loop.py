@@ -54,6 +54,7 @@ class ShardLoop:
         self._ports = ports
         self._report = report
         self._board = board
+        self._scorers = scorers
         self._log = get_logger(shard=plan.name)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -143,8 +144,16 @@ class ShardLoop:
         if self._ownership.held:
             self._batch(events, enrolments)
         else:
-            self._ports.clock.sleep(self.plan.poll_ms / 1000)
+            self._stand_by()
         self._keep()
+
+    def _stand_by(self) -> None:
+        """Nothing is held: is made ready to hold something, and waits."""
+        if not self._warm:
+            self._warm = True
+            self._ports.rehearse(self._scorers)
+            self._ports.warm()
+        self._ports.clock.sleep(self.plan.poll_ms / 1000)
 
     def _batch(self, events: RecordReader, enrolments: RecordReader) -> None:
         batches = events.poll(self._pace.records, self.plan.poll_ms)

@@ -23,7 +23,8 @@ from engine.scoring.health_score import ScoringRules
 from engine.storage.placement import Placement, ShardStatus
 from engine.streams.topics import PARTITIONS
 
-_TURN_SECONDS = 1.0
+_TURN_SECONDS = 0.5
+_GONE_SECONDS = 0.4
 _ALIVE_LOOKS = 5
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.1
@@ -33,21 +34,27 @@ class Watch:
     """Tells which shards live, by what they say in PostgreSQL and by our own clock.
 
     A shard is dead that was not heard of for `dead_seconds` while PostgreSQL answered: an outage of it, or of the
-    supervisor, kills nobody.
+    supervisor, kills nobody. One is gone whose session has ended, as it does with its process, and that has no new one
+    at the next turn.
     """
 
     def __init__(self, look_seconds: float, dead_seconds: float) -> None:
         self._alive_seconds = _ALIVE_LOOKS * look_seconds
         self._dead_seconds = dead_seconds
         self._heard: dict[str, float] = {}
+        self._left: dict[str, float] = {}
 
     def blind(self) -> None:
         """PostgreSQL did not answer: whoever was silent may have spoken."""
         self._heard.clear()
+        self._left.clear()
 
-    def turn(self, shards: list[ShardStatus], now: float) -> tuple[set[str], set[str]]:
-        """The shards that are alive, and those that are dead; `now` is a clock that only grows."""
+    def turn(self, shards: list[ShardStatus], now: float) -> tuple[set[str], set[str], set[str]]:
+        """The shards that are alive, those that are dead, and those that are gone; `now` is a clock that only grows."""
         alive, dead = set(), set()
+        without = [s.shard for s in shards if not s.connected and s.silent_seconds is not None]
+        self._left = {name: self._left.get(name, now) for name in without}
+        gone = {name for name, since in self._left.items() if now - since >= _GONE_SECONDS}
         for status in shards:
             spoke = status.silent_seconds is not None and status.silent_seconds <= self._alive_seconds
             if spoke or status.shard not in self._heard:
@@ -56,15 +63,16 @@ class Watch:
                 alive.add(status.shard)
             elif now - self._heard[status.shard] > self._dead_seconds:
                 dead.add(status.shard)
-        return alive, dead
+        return alive, dead, gone
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=4)
 class ShardSupervisor:
-    """A turn a second: creates the actors that are missing, places partitions, ends shards that leave.
+    """Two turns a second: creates the actors that are missing, places partitions, ends shards that leave.
 
     `plan` is every shard's but for its name; its partitions are none, since they are placed in PostgreSQL. A process
-    that dies is restarted by Ray; a shard that stays silent for `dead_seconds` loses its partitions to the others.
+    that dies is restarted by Ray, to stand by where another has stepped into its place; a shard that stays silent for
+    `dead_seconds` loses its partitions to the others.
     `resources` are what a node must offer a shard. Of clusters beside each other, on one database, each creates the
     shards whose names end in its own name, `cluster`.
     """
@@ -113,9 +121,9 @@ class ShardSupervisor:
         for status in shards:
             if status.state != "leaving" and is_shard_of(status.shard, self._cluster):
                 self._create(status.shard)
-        alive, dead = self._watch.turn(shards, time.monotonic())
+        alive, dead, gone = self._watch.turn(shards, time.monotonic())
         self._restart_silent(dead)
-        self._placement.settle(alive, dead)
+        self._placement.settle(alive, dead, gone)
         for status in shards:
             if status.state == "leaving" and not status.assigned and not status.leased:
                 end_actors([status.shard], _STOP_SECONDS)

@@ -99,7 +99,8 @@ def deploy(settings: Settings, rules: ScoringRules, endpoints: Endpoints, direct
         endpoints.postgres, endpoints.kafka, level
     )
     placement = Placement(endpoints.postgres, PARTITIONS)
-    placement.restart([shard_name(index) for index in range(settings.shards.count)])
+    standby = settings.shards.standby
+    placement.restart([shard_name(index) for index in range(settings.shards.count + standby)], standby)
     placement.close()
     supervisor = ShardSupervisor.options(
         name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True

@@ -53,7 +53,9 @@ class ShardKeeper:
         self._cluster = os.environ.get("RAY_CLUSTER_NAME", "")
         if not _exists(SUPERVISOR):
             placement = Placement(self._endpoints.postgres, PARTITIONS)
-            placement.want([shard_name(index, self._cluster) for index in range(self._settings.shards.count)])
+            shards = self._settings.shards
+            names = [shard_name(index, self._cluster) for index in range(shards.count + shards.standby)]
+            placement.want(names, shards.standby)
             placement.close()
         self.check_health()
 

@@ -45,6 +45,7 @@ class ShardSettings(BaseModel):
     """Member shards: how many, and how they batch, lease and recover."""
 
     count: int = Field(ge=1, le=64, description="number of shard actors")
+    standby: int = Field(ge=0, le=8, description="shards more, which stand by for those that end")
     lease_seconds: float = Field(gt=1, description="how long a silent owner keeps its partitions")
     dead_seconds: float = Field(gt=1, description="how long a shard may be silent before others get its partitions")
     snapshot_every: int = Field(ge=1, description="most commits of a partition between two snapshots")

@@ -37,6 +37,10 @@ class Fleet:
         """Waits until the process started last has recovered what was assigned to it; the ones before had, too."""
         wait_for(lambda: self.log(name).count("event='shard ready'") >= self._starts[name], f"{name} to be ready")
 
+    def starts(self, name: str) -> int:
+        """How many processes of the shard were started."""
+        return self._starts[name]
+
     def kill(self, name: str) -> None:
         """kill -9."""
         self.running[name].kill()

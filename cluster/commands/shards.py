@@ -104,18 +104,23 @@ def scale(
     timeout: Timeout = 120.0,
     directory: Directory = DEFAULT,
 ) -> None:
-    """Have shard-0 to shard-(NUMBER-1), with equal shares of the partitions; the next `up` goes by the settings.
+    """Have NUMBER shards with equal shares of the partitions, and VITANEXUS_SHARDS_STANDBY more that stand by; the next
+    `up` goes by the settings.
 
     Of a cluster it is run in one of its pods, whose environment names the cluster.
     """
-    placement = _placement(directory)
-    names = [shard_name(index, os.environ.get("RAY_CLUSTER_NAME", "")) for index in range(number)]
-    placement.want(names)
+    from engine.settings import load_settings
+
+    placement, standby = _placement(directory), load_settings().shards.standby
+    cluster = os.environ.get("RAY_CLUSTER_NAME", "")
+    names = [shard_name(index, cluster) for index in range(number + standby)]
+    placement.want(names, standby)
 
     def left() -> int:
         found = {one.shard: one for one in placement.shards()}
-        coming = [n for n in names if found[n].state != "active" or found[n].held != len(found[n].assigned)]
-        return len(coming) + len(found.keys() - set(names)) + (1 if placement.misplaced() else 0)
+        settled = [one for one in found.values() if one.shard in names and one.held == len(one.assigned)]
+        coming = len(names) - sum(one.state in ("active", "standby") for one in settled)
+        return coming + len(found.keys() - set(names)) + (1 if placement.misplaced() else 0)
 
     _progress(f"{number} shards", left, timeout, lambda: "see `vitanexus shards list`; is the supervisor running?")
     typer.echo(f"{number} shards")

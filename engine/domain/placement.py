@@ -56,17 +56,30 @@ def decide(
     alive: Collection[str],
     dead: Collection[str],
     partitions: int,
+    gone: Collection[str] = (),
 ) -> tuple[dict[str, str], dict[int, str]]:
     """What a supervisor makes of what it sees: the states that change, and the whole placement.
+
+    Where a shard is dead, or `gone`, its process having ended, one that stands by and is alive takes all that it had,
+    and it stands by itself from then on. Without one, who is gone is waited for: its next process will be back before
+    anybody else could be ready.
 
     A joining shard that is alive becomes active and everything is balanced; else only what lies on a shard that is
     dead, drained, leaving or gone is spread over the active ones. A dead shard joins again once it is alive. While no
     shard can take anything, nothing moves. The very first placement waits for nobody but the dead.
     """
+    lost = [name for name in in_order(list(states)) if states[name] == "active" and (name in dead or name in gone)]
+    ready = [name for name in in_order(list(states)) if name in alive and name not in gone]
+    spare = [name for name in ready if states[name] == "standby"]
+    if lost and spare:
+        heir = dict(zip(lost, spare, strict=False))
+        swapped = dict.fromkeys(heir, "standby") | dict.fromkeys(heir.values(), "active")
+        inherited = {partition: heir.get(name, name) for partition, name in current.items()}
+        changed, placed = decide({**states, **swapped}, inherited, alive, dead, partitions, gone)
+        return swapped | changed, placed
     active = [name for name, state in states.items() if state == "active" and name not in dead]
-    joined = [name for name, state in states.items() if state == "joining" and name in alive and name not in dead]
-    if not current:
-        joined = [name for name, state in states.items() if state == "joining" and name not in dead]
+    coming = [name for name, state in states.items() if state == "joining" and name not in dead and name not in gone]
+    joined = [name for name in coming if name in alive] if current else coming
     if not active and not joined:
         return {}, dict(current)
     changed = dict.fromkeys(joined, "active")

@@ -16,7 +16,7 @@ from engine.domain.records import (
 )
 
 MODEL_STAGES = ("candidate", "champion", "retired")
-SHARD_STATES = ("joining", "active", "drained", "leaving")
+SHARD_STATES = ("joining", "active", "standby", "drained", "leaving")
 RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 AUDIT_OUTCOMES = ("allowed", "denied")
 RISK_CATEGORIES = ("Low", "Moderate", "High", "Critical", "Insufficient data")
@@ -162,7 +162,8 @@ SHARDS = Record(
         text("shard", "Name of the shard"),
         text(
             "state",
-            "joining: takes its share once it is alive; active; drained: runs without partitions; leaving: ends",
+            "joining: takes its share once it is alive; active; standby: takes the place of an active one that ends; "
+            "drained: runs without partitions; leaving: ends",
             choices=SHARD_STATES,
         ),
         text("token", "Random token of the process that entered last", nullable=True),

@@ -11,23 +11,31 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from engine.domain.placement import balance, decide, in_order, spread
+from engine.domain.tables import SHARD_STATES
 from engine.errors import PlacementError, StorageError
 from engine.storage.database import Database
 from engine.storage.schema import CORE
 
 _ASSIGNED, _LEASES, _SHARDS = CORE["partition_assignments"], CORE["partition_leases"], CORE["shards"]
 
+_YOUNG_SECONDS = 10.0
+"""Within which shards have found a server again that was away."""
+_WORKS_FIRST = ("active", "joining", "drained", "leaving", "standby")
+_IDLE = ("standby", "drained", "leaving")
+
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
     """A shard: `silent_seconds` since it was heard of (None: never), what it is assigned, what it has leases of.
 
+    `connected`: its session is there, or the server is too young to tell.
     `held`, `members` and `behind` (records in the log behind its last batches) are as it said itself.
     """
 
     shard: str
     state: str
     silent_seconds: float | None
+    connected: bool
     assigned: tuple[int, ...]
     leased: tuple[int, ...]
     lease_expires_at: dt.datetime | None
@@ -51,6 +59,7 @@ class Placement(Database):
         silent = sa.func.extract("epoch", sa.func.clock_timestamp() - _SHARDS.c.seen_at).label("silent")
         rows = {row["shard"]: row for row in self._rows(sa.select(_SHARDS, silent))}
         assigned, leased = defaultdict(list), defaultdict(list)
+        connected = self._connected(list(rows))
         for row in self._rows(sa.select(_ASSIGNED).order_by(_ASSIGNED.c.partition)):
             assigned[row["shard"]].append(row["partition"])
         for row in self._rows(sa.select(_LEASES).order_by(_LEASES.c.partition)):
@@ -60,6 +69,7 @@ class Placement(Database):
                 name,
                 rows[name]["state"],
                 None if rows[name]["silent"] is None else float(rows[name]["silent"]),
+                name in connected,
                 tuple(assigned[name]),
                 tuple(row["partition"] for row in leased[name]),
                 min((row["expires_at"] for row in leased[name]), default=None),
@@ -67,6 +77,17 @@ class Placement(Database):
             )
             for name in in_order(list(rows))
         ]
+
+    def _connected(self, names: list[str]) -> set[str]:
+        """Of these shards, those with a session. All, while a server that has just started is still being found."""
+        told = sa.text(
+            "SELECT application_name AS name FROM pg_stat_activity WHERE datname = current_database() UNION "
+            "SELECT unnest(CAST(:names AS text[])) FROM pg_postmaster_start_time() AS begun "
+            "WHERE begun > clock_timestamp() - make_interval(secs => :young)"
+        ).columns(sa.Column("name", sa.Text))
+        query = sa.select(told.subquery())
+        bound = query.params(names=names, young=_YOUNG_SECONDS)
+        return {row["name"] for row in self._rows(bound)}
 
     def misplaced(self) -> dict[int, tuple[str, str]]:
         """Partitions whose lease is not where they are assigned: the shard of the assignment, and the lease's or ""."""
@@ -79,40 +100,48 @@ class Placement(Database):
         )
         return {row["partition"]: (row["shard"], row["owner"]) for row in self._rows(query)}
 
-    def want(self, shards: Sequence[str]) -> None:
-        """Wants exactly these shards: new and drained ones will join, the others leave once they hold nothing.
+    def want(self, shards: Sequence[str], standby: int = 0) -> None:
+        """Wants exactly these shards, so many of them to stand by: new and drained ones will join, the others leave
+        once they hold nothing. Those that work go on working.
 
-        Raises PlacementError for none, and for more than there are partitions.
+        Raises PlacementError for none that works, and for more than there are partitions.
         """
-        if not 1 <= len(shards) <= self._partitions:
-            raise PlacementError(f"{len(shards)} shards cannot share {self._partitions} partitions")
+        working = len(shards) - standby
+        if not 1 <= working <= self._partitions:
+            raise PlacementError(f"{working} shards cannot share {self._partitions} partitions")
         with self._setting() as connection:
-            for name in shards:
-                row = insert(_SHARDS).values(shard=name, state="joining")
-                again = _SHARDS.c.state.in_(("drained", "leaving"))
+            states = self._states(connection)
+            ranked = sorted(in_order(shards), key=lambda name: _WORKS_FIRST.index(states.get(name, "drained")))
+            for place, name in enumerate(ranked):
+                wanted, others = ("joining", _IDLE) if place < working else ("standby", SHARD_STATES)
+                row = insert(_SHARDS).values(shard=name, state=wanted)
+                again = _SHARDS.c.state.in_(others)
                 connection.execute(
-                    row.on_conflict_do_update(index_elements=["shard"], set_={"state": "joining"}, where=again)
+                    row.on_conflict_do_update(index_elements=["shard"], set_={"state": wanted}, where=again)
                 )
             connection.execute(sa.update(_SHARDS).where(_SHARDS.c.shard.not_in(shards)).values(state="leaving"))
 
-    def restart(self, shards: Sequence[str]) -> None:
-        """Wants exactly these shards where none runs yet: the partitions are placed at once.
-
-        They stay as they were where they are on these shards already.
+    def restart(self, shards: Sequence[str], standby: int = 0) -> None:
+        """Wants exactly these shards, so many of them to stand by, where none runs yet: the partitions are placed at
+        once. They stay as they were where they are on shards that work already.
         """
-        self.want(shards)
+        self.want(shards, standby)
         with self._setting() as connection:
-            current = self._current(connection)
-            same = set(current.values()) <= set(shards) and len(current) == self._partitions
-            self._place(connection, current if same else balance(current, shards, self._partitions))
-            connection.execute(sa.update(_SHARDS).where(_SHARDS.c.shard.in_(shards)).values(state="active"))
+            current, states = self._current(connection), self._states(connection)
+            working = [name for name in shards if states[name] != "standby"]
+            same = set(current.values()) <= set(working) and len(current) == self._partitions
+            self._place(connection, current if same else balance(current, working, self._partitions))
+            connection.execute(sa.update(_SHARDS).where(_SHARDS.c.shard.in_(working)).values(state="active"))
 
-    def settle(self, alive: Collection[str], dead: Collection[str]) -> None:
-        """The supervisor's turn: joins the shards that have come, and moves what lies on none or on a dead one."""
+    def settle(self, alive: Collection[str], dead: Collection[str], gone: Collection[str] = ()) -> None:
+        """The supervisor's turn: joins the shards that have come, and moves what lies on none or on a dead one.
+
+        What lay on one that is `gone` goes to one that stands by, where there is any.
+        """
         with self._setting() as connection:
             states = self._states(connection)
             current = self._current(connection)
-            changed, placed = decide(states, current, alive, dead, self._partitions)
+            changed, placed = decide(states, current, alive, dead, self._partitions, gone)
             for name, state in changed.items():
                 connection.execute(sa.update(_SHARDS).where(_SHARDS.c.shard == name).values(state=state))
             if placed != current:

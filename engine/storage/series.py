@@ -155,15 +155,18 @@ class SeriesKeeper:
         return gone
 
     def set_policies(self) -> list[str]:
-        """Puts TimescaleDB's policies at these ages; returns the statements that did."""
-        statements = policies(self.ages)
+        """Puts TimescaleDB's policies at these ages; returns the statements that did.
+
+        The first time what is stored already is summed up, however old, which takes as long as reading it once.
+        """
         with self._connected() as connection:
             enabled = connection.execute(
                 "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE compression_enabled"
             ).fetchall()
-            run = [
-                text for text in statements if not any(text.startswith(f"ALTER TABLE {name} ") for (name,) in enabled)
-            ]
+            done = tuple(f"ALTER TABLE {name} " for (name,) in enabled)
+            run = [statement for statement in policies(self.ages) if not statement.startswith(done)]
+            if connection.execute(f"SELECT FROM {DAILY} LIMIT 1".encode()).fetchone() is None:
+                run.insert(0, f"CALL refresh_continuous_aggregate('{DAILY}', NULL, now() - INTERVAL '1 hour')")
             for statement in run:
                 connection.execute(statement.encode())
         return run

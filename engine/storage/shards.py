@@ -44,6 +44,11 @@ _UPSERTS = {
     """,
 }
 
+_OWNERS_WITHOUT_A_SESSION = """
+    SELECT DISTINCT owner FROM partition_leases WHERE partition = ANY(%(partitions)s) AND NOT EXISTS (
+        SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = owner)
+"""
+
 
 class ShardStore:
     """One connection of one shard. Guarantees: `commit` is atomic, and refused when another owner took a lease.
@@ -134,9 +139,11 @@ class ShardStore:
         return [row[0] for row in rows]
 
     def acquire(self, partitions: Sequence[int]) -> list[int]:
-        """Takes the leases that are free, expired, or held under this owner's own name by a former process.
+        """Takes the leases that are free, expired, of an owner whose session has ended, or held under this owner's own
+        name by a former process.
 
-        Returns the partitions now held. A former process of the same name is fenced by the new token. The sessions of
+        Returns the partitions now held. A session ends with its process; an owner that has only lost its connection is
+        fenced by the new token, as a former process is. The sessions of
         owners who have lost their claim are ended first: one that froze in mid-transaction keeps its lease rows locked,
         and no timeout of the server reaches a client that is silent inside a COPY. Raises LeaseLostError where another
         process has entered under this name: it must not take from its successor.
@@ -147,6 +154,8 @@ class ShardStore:
             "ttl": self._lease_seconds,
             "partitions": list(partitions),
         }
+        ended = self._connection.execute(_OWNERS_WITHOUT_A_SESSION, names).fetchall()
+        names["ended"] = [row[0] for row in ended]
         expired = "SELECT owner FROM partition_leases WHERE partition = ANY(%(partitions)s) AND expires_at < now()"
         self._end_sessions(f"application_name IN ({expired})", names)
         with self._connection.transaction(), self._connection.cursor() as cursor:
@@ -162,7 +171,7 @@ class ShardStore:
                 FROM unnest(%(partitions)s::smallint[]) AS p ORDER BY p
                 ON CONFLICT (partition) DO UPDATE SET owner = excluded.owner, token = excluded.token,
                     expires_at = excluded.expires_at
-                WHERE l.owner = excluded.owner OR l.expires_at < now()
+                WHERE l.owner = excluded.owner OR l.expires_at < now() OR l.owner = ANY(%(ended)s)
                 RETURNING partition
                 """,
                 names,

@@ -66,10 +66,11 @@ def test_the_stored_score_keeps_up_with_the_live_one(fed: RunningStack) -> None:
 
 
 def test_the_daily_batch_brings_claims_into_the_score(fed: RunningStack) -> None:
-    before = {row["member_id"]: row for row in _newest(fed)}
+    # the first rows, which readings made: another test may have run the batch before this one
+    before = {row["member_id"]: row for row in _rows(fed, -1)}
     done = fed.command("score", "batch", "--as-of", "2025-01-04")
     assert done.returncode == 0, done.stderr
-    after = {row["member_id"]: row for row in _newest(fed)}
+    after = {row["member_id"]: row for row in _rows(fed, 0)}
     assert len(after) == MEMBERS
     assert all(row["as_of"] == dt.datetime(2025, 1, 4, tzinfo=dt.UTC) for row in after.values())
     assert any(after[m]["predicted_cost"] > before[m]["predicted_cost"] * 1.5 for m in after)
@@ -82,7 +83,7 @@ def test_stream_batch_and_api_agree_to_the_last_bit(fed: RunningStack, tmp_path:
     assert done.returncode == 0, done.stderr
     batch = {row["member_id"]: row for row in pq.read_table(out).to_pylist()}
     names = ("as_of", "score", "category", "predicted_cost", "cost_lower_90", "cost_upper_90", "news2", "components")
-    for streamed in _newest(fed):
+    for streamed in _rows(fed, 0):
         row = batch[streamed["member_id"]]
         assert [row[name] for name in names] == [streamed[name] for name in names]
         assert with_factors(row)["risk_factors"] == streamed["risk_factors"]
@@ -93,8 +94,9 @@ def test_stream_batch_and_api_agree_to_the_last_bit(fed: RunningStack, tmp_path:
         assert live["predicted_annual_cost"]["upper_90"] == batch[member]["cost_upper_90"]
 
 
-def _newest(stack: RunningStack) -> list[dict]:
-    return [stack.queries.score_history(f"M{i:07d}", 1)[0] for i in range(1, MEMBERS + 1)]
+def _rows(stack: RunningStack, which: int) -> list[dict]:
+    """A row of each member's history: 0 is the newest, -1 the first."""
+    return [stack.queries.score_history(f"M{i:07d}", 1000)[which] for i in range(1, MEMBERS + 1)]
 
 
 def test_history_pages_backwards(fed: RunningStack) -> None:

@@ -16,6 +16,7 @@ from engine.storage.migrate import core_url, migrate
 from engine.storage.outbox import OutboxStore
 from engine.storage.queries import Queries
 from engine.storage.score_rows import Words, model_set_of
+from engine.storage.series import Ages, SeriesKeeper
 
 COLUMNS = "member_id, as_of, score, category, predicted_cost, cost_lower_90, cost_upper_90, news2, components, " + (
     "risk_factors, factor_dollars, factor_values, hccs, interventions, model_version, partition, seq, scored_at"
@@ -69,7 +70,8 @@ def test_score_rows_in_words_become_rows_of_numbers_that_say_the_same(before: st
             )
         with connection.cursor() as cursor:
             cursor.executemany(f"INSERT INTO scores ({COLUMNS}) VALUES ({', '.join(['%s'] * 18)})", ROWS)
-    assert migrate(before) == ("0001", "0004")
+    first, newest = migrate(before)
+    assert first == "0001" and migrate(before) == (newest, newest)
     queries = Queries(before, pool_size=1)
     newer, older = queries.score_history("a", 5)
     assert (newer["category"], newer["news2"], older["news2"]) == ("Critical", 7, 3)
@@ -108,3 +110,24 @@ def test_a_model_set_is_made_once_and_is_another_for_other_words(database: str) 
         assert model_set_of(connection, words) == first
         assert model_set_of(connection, Words("v1", (("a",), ("g", "f"), (), ("i",)))) != first
         assert connection.execute("SELECT count(*) FROM model_sets").fetchone() == (2,)
+
+
+def test_days_of_readings_that_are_stored_are_due_to_be_summed_up(before: str) -> None:
+    with psycopg.connect(before) as connection:
+        connection.execute(
+            "CREATE TABLE readings_2024_01 PARTITION OF readings FOR VALUES FROM ('2024-01-01Z') TO ('2024-02-01Z')"
+        )
+        for hour in ("2024-01-05 00:00Z", "2024-01-05 23:59Z", "2024-01-07 12:00Z"):
+            connection.execute(
+                "INSERT INTO readings (event_id, source, member_id, time, metric, value, unit, partition, kafka_offset) "
+                "VALUES (%s, 's', 'm', %s, 'steps', 2, 'count', 3, 1)",
+                (hour, hour),
+            )
+    migrate(before)
+    keeper = SeriesKeeper(before, Ages(0, 0, 0, 0, 0), dt.date(2024, 1, 8))
+    assert keeper.sum_up() == 2
+    with psycopg.connect(before) as connection:
+        found = connection.execute(
+            "SELECT day AT TIME ZONE 'UTC', readings, total FROM readings_daily ORDER BY day"
+        ).fetchall()
+    assert found == [(dt.datetime(2024, 1, 5), 2, 4.0), (dt.datetime(2024, 1, 7), 1, 2.0)]

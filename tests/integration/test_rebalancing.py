@@ -6,12 +6,15 @@ import re
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from actors.supervisor import Watch
+from engine.domain.events import SourceEvent
 from engine.domain.placement import balance
 from engine.scoring.health_score import HealthScorer
 from tests.fleet import Fleet, Load, some_of
@@ -157,6 +160,79 @@ def test_a_zombie_that_wakes_up_after_its_partitions_were_moved(place: str, flee
         assert "fenced" in fleet.log("shard-0")
         fleet.start("shard-0")
     finish_and_check(fleet, scorer)
+
+
+def supervised(fleet: Fleet, until: Callable[[], bool]) -> None:
+    """Turns of a supervisor, until it is so."""
+    watch = Watch(0.2, 600.0)
+
+    def turn() -> bool:
+        alive, dead, gone = watch.turn(fleet.placement.shards(), time.monotonic())
+        fleet.placement.settle(alive, dead, gone)
+        return until()
+
+    wait_for(turn, "the supervisor's turns to come to it")
+
+
+def at(fleet: Fleet, name: str) -> bool:
+    """Whether everything has come to the shard."""
+    return {s.shard: len(s.leased) for s in fleet.placement.shards() if s.leased} == {name: len(ALL)}
+
+
+def two_of_which_one_stands_by(fleet: Fleet) -> list[SourceEvent]:
+    """shard-0 with everything and shard-1 with nothing, at work; returns events that are still to be produced."""
+    batch = events(60, 4)
+    fleet.placement.restart(names(2), standby=1)
+    for name in names(2):
+        fleet.start(name)
+    produce(fleet.bootstrap, batch[: len(batch) // 2])
+    wait_total(fleet.url, 100)
+    states = {status.shard: status.state for status in fleet.placement.shards()}
+    assert states == {"shard-0": "active", "shard-1": "standby"}
+    return batch[len(batch) // 2 :]
+
+
+def test_who_stands_by_steps_in_for_who_was_killed_and_they_change_places(fleet: Fleet, scorer: HealthScorer) -> None:
+    """Its leases run for a minute yet, and its own next process is not started: nobody else could be so quick."""
+    rest = two_of_which_one_stands_by(fleet)
+    third = len(rest) // 3
+    for number, victim in enumerate(["shard-0", "shard-1", "shard-0"]):
+        heir = names(2)[victim == "shard-0"]
+        produce(fleet.bootstrap, rest[number * third : (number + 1) * third if number < 2 else len(rest)])
+        fleet.kill(victim)
+        supervised(fleet, lambda heir=heir: at(fleet, heir))
+        states = {status.shard: status.state for status in fleet.placement.shards()}
+        assert states == {victim: "standby", heir: "active"}
+        fleet.start(victim)
+        supervised(fleet, lambda victim=victim: fleet.log(victim).count("event='shard ready'") >= fleet.starts(victim))
+    finish_and_check(fleet, scorer)
+
+
+def test_who_has_lost_its_session_and_wakes_up_after_another_has_stepped_in(fleet: Fleet, scorer: HealthScorer) -> None:
+    """Frozen, it keeps its session and is waited for; without one it counts as ended, and is fenced once it is back."""
+    rest = two_of_which_one_stands_by(fleet)
+    zombie = fleet.running["shard-0"]
+    zombie.send(signal.SIGSTOP)
+    turns = iter(range(5))
+    supervised(fleet, lambda: next(turns) == 4)
+    assert at(fleet, "shard-0")
+    with psycopg.connect(fleet.url, autocommit=True) as connection:
+        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'shard-0'"
+        assert connection.execute(query).fetchall() == [(True,)]
+    produce(fleet.bootstrap, rest)
+    supervised(fleet, lambda: at(fleet, "shard-1"))
+    wait_total(fleet.url, 200)
+    zombie.send(signal.SIGCONT)
+    wait_for(lambda: not zombie.running or not zombie_holds(fleet), "the zombie to learn that it holds nothing")
+    if not zombie.running:
+        assert zombie.wait() == 1 and "fenced" in fleet.log("shard-0")
+        fleet.start("shard-0")
+    finish_and_check(fleet, scorer)
+
+
+def zombie_holds(fleet: Fleet) -> bool:
+    """Whether shard-0 still says that it holds something."""
+    return next(status.held for status in fleet.placement.shards() if status.shard == "shard-0") > 0
 
 
 def campaign(fleet: Fleet, scorer: HealthScorer, kills: int) -> None:

@@ -16,6 +16,7 @@ from engine.storage.months import ensure_months
 from engine.storage.series import Ages, SeriesKeeper, policies
 from engine.storage.shards import ShardStore
 from tests.command import vitanexus
+from tests.waiting import wait_for
 
 TODAY = dt.date(2026, 5, 20)
 KEPT = Ages(readings=24, daily=36, scores=120, audit=120, columnstore_days=60)
@@ -31,6 +32,10 @@ def readings(days: list[tuple[dt.date, float]], first: int) -> Rows:
         told = {"event_id": f"e{n}", "source": "test", "member_id": "m", "metric": "steps", "unit": "count"}
         rows.append(**(told | {"time": noon, "value": value, "partition": 5, "kafka_offset": n}))
     return rows
+
+
+def midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
 class Writer:
@@ -106,16 +111,21 @@ def test_a_commit_while_a_day_is_summed_up_leaves_it_due(database: str, writer: 
     writer.write((day, 1.0))
     keeper = SeriesKeeper(database, KEPT, TODAY)
     with psycopg.connect(database) as held:
-        held.execute("LOCK TABLE readings_daily IN SHARE ROW EXCLUSIVE MODE")  # the summing waits behind its mark
+        ensure_months(held, "readings_daily", [(day.year - 1970) * 12 + day.month - 1])
+        held.commit()
+        # the same key, not committed: the summing has read what there is, and waits to write it
+        held.execute("INSERT INTO readings_daily VALUES (%s, 'm', 'steps', 0, 0, 0, 0)", (midnight(day),))
         running = threading.Thread(target=keeper.sum_up)
         running.start()
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'readings_daily'::regclass"
-        while asked(database, waiting) == [(0,)]:
-            running.join(0.05)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        wait_for(lambda: asked(database, waiting) == [(1,)], "the summing to wait")
         writer.write((day, 2.0))
         held.rollback()
     running.join()
-    keeper.sum_up()
+    assert sums(database)[day] == (1, 1.0, 1.0, 1.0)
+    assert keeper.sum_up() == 1
     assert sums(database)[day] == (2, 3.0, 1.0, 2.0) and keeper.due() == []
 
 

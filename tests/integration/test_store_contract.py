@@ -279,6 +279,23 @@ def test_the_next_process_of_an_owner_has_its_leases_at_once(on_bench: Run) -> N
     on_bench(body)
 
 
+def test_the_leases_of_an_owner_whose_session_has_ended_are_to_be_had(on_bench: Run) -> None:
+    """A session ends with its process. Who has only lost it, and is back, is told that another has its leases."""
+
+    def body(bench: Bench) -> None:
+        first, second = connected(bench, "shard-0", 3, 4), connected(bench, "shard-1")
+        assert second.acquire([3]) == []
+        first.close()
+        assert second.acquire([3]) == [3]
+        first.reconnect()
+        with pytest.raises(LeaseLostError):
+            first.commit([batch(1)], IDENTITIES)
+        first.renew([4])
+        assert second.acquire([4]) == []
+
+    on_bench(body)
+
+
 def test_who_enters_has_what_is_assigned_and_its_former_process_is_told(on_bench: Run) -> None:
     def body(bench: Bench) -> None:
         first = connected(bench, "shard-0", 3, 4)

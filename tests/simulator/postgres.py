@@ -103,6 +103,10 @@ class FakePostgres:
             session.committing = None
             session.terminate()
 
+    def connected(self, owner: str) -> bool:
+        """Whether the owner has a session."""
+        return any(session.open and session.owner == owner for session in self.sessions)
+
     def locked(self, partitions: Sequence[int], by_other_than: Session) -> bool:
         """Whether another session has one of the rows locked."""
         self.sessions = [session for session in self.sessions if session.open]
@@ -265,16 +269,18 @@ class FakeStore:
                 other.terminate()
 
     def acquire(self, partitions: Sequence[int]) -> list[int]:
-        """Takes the leases that are free, expired, or held under this owner's own name by a former process."""
+        """Takes the leases that can be had: of nobody, expired, of an owner without a session, or of its own name."""
         session, server = self._call("acquire"), self._server
         at_stake = [server.leases[p] for p in partitions if p in server.leases]
+        ended = {row.owner for row in at_stake if not server.connected(row.owner)}
         self._end_sessions(session, {row.owner for row in at_stake if row.expires_at < server.now()})
         self._await_locks(session, partitions, "acquire")
         self._check_entered()
         taken = []
         for partition in sorted(partitions):
             row = server.leases.get(partition)
-            if row is None or row.owner == self._owner or row.expires_at < server.now():
+            free = row is None or row.owner == self._owner or row.expires_at < server.now()
+            if free or row.owner in ended:
                 server.leases[partition] = Lease(self._owner, self.token, server.now() + self._lease_seconds)
                 taken.append(partition)
         self._world.tell(self._process.name, f"takes {taken} of {sorted(partitions)}")

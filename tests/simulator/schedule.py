@@ -162,6 +162,7 @@ class Schedule:
             SimulatedWorker(world, process, self._chance.random() < 0.7),
             lambda: self._fenced(process),
             lambda: None,
+            lambda _: None,
         )
         loop = ShardLoop(plan, lambda _: self._scorer, ports)
         if self._mutant is not None:

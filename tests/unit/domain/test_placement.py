@@ -101,12 +101,44 @@ def test_nothing_moves_while_nobody_can_take_it() -> None:
     assert decide(dict.fromkeys(NAMES[:2], "active"), two, [], NAMES[:2], 64) == ({}, two)
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(SHARD_STATES)), current, shards, shards)
+def test_one_that_stands_by_takes_all_of_one_that_is_gone_and_they_change_places() -> None:
+    two = balance({}, NAMES[:2], 64)
+    states = {NAMES[0]: "active", NAMES[1]: "active", NAMES[2]: "standby"}
+    changed, placed = decide(states, two, NAMES[:3], [], 64, [NAMES[1]])
+    assert changed == {NAMES[1]: "standby", NAMES[2]: "active"}
+    assert placed == {p: NAMES[2] if name == NAMES[1] else name for p, name in two.items()}
+    assert decide(states | changed, placed, NAMES[:3], [], 64) == ({}, placed), "it stays so once the other is back"
+    assert decide(states, two, NAMES[:3], [NAMES[1]], 64) == (changed, placed), "who is silent is replaced as well"
+
+
+def test_who_is_gone_is_waited_for_where_nobody_can_step_in() -> None:
+    two = balance({}, NAMES[:2], 64)
+    states = {NAMES[0]: "active", NAMES[1]: "active", NAMES[2]: "standby"}
+    for alive, gone in ((NAMES[:2], NAMES[1:2]), (NAMES[:3], NAMES[1:3])):
+        assert decide(states, two, alive, [], 64, gone) == ({}, two)
+    assert decide(dict.fromkeys(NAMES[:2], "active"), two, NAMES[:2], [], 64, NAMES[:1]) == ({}, two)
+
+
+def test_of_two_that_are_gone_one_is_replaced_by_the_only_one_that_stands_by() -> None:
+    two = balance({}, NAMES[:2], 64)
+    states = {NAMES[0]: "active", NAMES[1]: "active", NAMES[2]: "standby"}
+    changed, placed = decide(states, two, NAMES[2:3], [], 64, NAMES[:2])
+    assert changed == {NAMES[0]: "standby", NAMES[2]: "active"}
+    assert Counter(placed.values()) == {NAMES[1]: 32, NAMES[2]: 32}
+
+
+def test_what_lies_on_one_that_is_to_stand_by_goes_to_those_that_work() -> None:
+    three = balance({}, NAMES[:3], 64)
+    states = {NAMES[0]: "active", NAMES[1]: "active", NAMES[2]: "standby"}
+    assert decide(states, three, NAMES[:3], [], 64) == ({}, spread(three, NAMES[:2], 64))
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(SHARD_STATES)), current, shards, shards, shards)
 def test_whatever_the_supervisor_sees_it_comes_to_rest(
-    states: dict[str, str], before: dict[int, str], alive: list[str], dead: list[str]
+    states: dict[str, str], before: dict[int, str], alive: list[str], dead: list[str], gone: list[str]
 ) -> None:
-    changed, placed = decide(states, before, alive, dead, 64)
+    changed, placed = decide(states, before, alive, dead, 64, gone)
     if changed or placed != before:
         takers = {name for name, state in (states | changed).items() if state == "active"}
         assert set(placed) == set(range(64)) and set(placed.values()) <= takers
-    assert decide(states | changed, placed, alive, dead, 64) == ({}, placed)
+    assert decide(states | changed, placed, alive, dead, 64, gone) == ({}, placed)

@@ -13,6 +13,12 @@ revision = "0005"
 down_revision = "0004"
 
 _DUE = """
+CREATE TABLE rollups_due (
+    "series" text NOT NULL,
+    "day" timestamptz NOT NULL
+)
+"""
+_STORED = """
 INSERT INTO rollups_due (series, day)
 SELECT DISTINCT 'readings', date_trunc('day', time, 'UTC') FROM readings
 """
@@ -27,8 +33,9 @@ FROM readings GROUP BY 1, 2, 3 WITH NO DATA
 def upgrade() -> None:
     """The aggregate, or the tables."""
     connection = op.get_bind()
+    op.execute(_DUE)
     if schema.has_policies(connection):
         op.execute(_AGGREGATE)
     else:
         schema.apply(connection, Path(__file__).with_suffix(".sql").read_text())
-        op.execute(_DUE)
+        op.execute(_STORED)

@@ -8,8 +8,3 @@ CREATE TABLE readings_daily (
     "highest" double precision NOT NULL,
     PRIMARY KEY ("member_id", "metric", "day")
 ) /* time series: day */;
-
-CREATE TABLE rollups_due (
-    "series" text NOT NULL,
-    "day" timestamptz NOT NULL
-);
