@@ -23,7 +23,7 @@ from engine.scoring.health_score import ScoringRules
 from engine.storage.placement import Placement, ShardStatus
 from engine.streams.topics import PARTITIONS
 
-_TURN_SECONDS = 0.5
+TURN_SECONDS = 0.5
 _GONE_SECONDS = 0.4
 _ALIVE_LOOKS = 5
 _STOP_SECONDS = 30.0
@@ -110,7 +110,7 @@ class ShardSupervisor:
                     self._watch.blind()
                 except ray.exceptions.RayError as error:
                     self._log.warning("Ray refused", error=str(error))
-                self._stop.wait(_TURN_SECONDS)
+                self._stop.wait(TURN_SECONDS)
         finally:
             if not self._stop.is_set():
                 self._log.error("supervisor failed, the process exits and starts again", exc_info=True)

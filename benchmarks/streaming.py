@@ -31,6 +31,7 @@ from actors.pace import ShardPlan
 from actors.ports import live
 from actors.relay import RelayLoop
 from actors.shard_loop import ShardLoop
+from actors.supervisor import TURN_SECONDS, Watch
 from benchmarks import machine
 from benchmarks.alert_latency import ALERT_EVERY, enrolment
 from benchmarks.alert_latency import measure as measure_alerts
@@ -40,6 +41,7 @@ from engine.domain.events import ENROLLMENT, READING
 from engine.learning.registry import Scorers
 from engine.settings import load_rules
 from engine.storage.migrate import migrate
+from engine.storage.placement import Placement
 from engine.streams.client import admin_client
 from engine.streams.producer import EventProducer
 from engine.streams.score_messages import unpack
@@ -57,6 +59,8 @@ _DAY = (  # of a member: metric, unit, how often, usual value, how far a reading
     *(("spo2", "%", 1, 97.0, 0.8), ("respiratory_rate", "breaths/min", 1, 15.0, 1.0)),
 )
 _DAYS = 30
+_UNDER_WAY_SECONDS = 0.1
+"""Within which a COMMIT that a killed shard had sent is carried out."""
 Note = Callable[[str, str, str], None]
 """What was measured, its figure, and what belongs to it."""
 PARTS = ("rates", "latency", "alerts", "recovery", "written")
@@ -346,16 +350,47 @@ class Bench:
                 progress.until(sent)
         return tuple((b - a) / len(members) / _DAYS for a, b in zip(before, _sizes(url), strict=True))  # type: ignore[return-value]
 
-    def recovery(self, members: list[str], events: int) -> float:
-        """Seconds from kill -9 of a shard under load to all its readings committed by its successor."""
+    def recovery(self, members: list[str], events: int) -> tuple[float, float]:
+        """Seconds from kill -9 of a shard under load to the first commit of the one that stood by, and to its having
+        committed all the readings that waited. A supervisor's turns are made here.
+        """
         url, progress = self.fresh(members, events)
-        with shards(url, self.bootstrap):
+        with (
+            _supervised(url, ["bench-0", "bench-1"], standby=1) as placement,
+            shards(url, self.bootstrap, 2, partitions=0) as running,
+        ):
+            while any(status.silent_seconds is None for status in placement.shards()):
+                time.sleep(0.05)
             while progress.committed() < events // 2:
                 time.sleep(0.005)
-        killed = time.perf_counter()
-        with shards(url, self.bootstrap):
-            progress.until(events)
-            return time.perf_counter() - killed
+            running[0].kill()
+            killed = time.perf_counter()
+            seen = progress.until(events)
+        first = next(at for at, _ in seen if at - killed > _UNDER_WAY_SECONDS)
+        return first - killed, seen[-1][0] - killed
+
+
+@contextmanager
+def _supervised(url: str, names: list[str], standby: int) -> Iterator[Placement]:
+    """Places the first partitions on the shards, and makes a supervisor's turns until the context ends."""
+    placement, turns, over = Placement(url, _PARTITIONS), Placement(url, _PARTITIONS), threading.Event()
+    placement.restart(names, standby)
+
+    def supervise() -> None:
+        watch = Watch(1.0, 600.0)
+        while not over.wait(TURN_SECONDS):
+            alive, dead, gone = watch.turn(turns.shards(), time.monotonic())
+            turns.settle(alive, dead, gone)
+
+    thread = threading.Thread(target=supervise)
+    thread.start()
+    try:
+        yield placement
+    finally:
+        over.set()
+        thread.join()
+        placement.close()
+        turns.close()
 
 
 def _sizes(url: str) -> tuple[float, float, float, float]:
@@ -405,8 +440,11 @@ def measure(bench: Bench, parts: list[str], events: int, runs: int, note: Note) 
         what = f"reading to care alert at its consumer, {_ALERTS} alerts/s"
         note(what, f"p50 {found[0]:.0f} ms, p99 {found[1]:.0f} ms", f"among {_ALERTS * ALERT_EVERY:,} readings/s")
     if "recovery" in parts:
-        seconds = median(bench.recovery(members, events) for _ in range(runs))
-        note("kill -9 to caught up, 1,000 members", f"{seconds:.1f} s", f"{events:,} readings, killed half-way")
+        for size in (1000, 100_000):
+            found = np.median([bench.recovery(members_of(size), events) for _ in range(runs)], axis=0)
+            what = f"kill -9 to the first commit of who stood by, and to caught up, {size:,} members"
+            waiting = f"{events // 2:,} of {events:,} readings, each a row, were left"
+            note(what, f"{found[0]:.1f} s, {found[1]:.1f} s", waiting)
     if "written" in parts:
         rows, size, messages, packed = bench.written(members_of(2000))
         note("history written a member-day", f"{rows:.2f} rows, {size:.0f} bytes", "10 readings a day, 30 days")

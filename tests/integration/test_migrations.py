@@ -114,15 +114,12 @@ def test_a_model_set_is_made_once_and_is_another_for_other_words(database: str) 
 
 def test_days_of_readings_that_are_stored_are_due_to_be_summed_up(before: str) -> None:
     with psycopg.connect(before) as connection:
-        connection.execute(
-            "CREATE TABLE readings_2024_01 PARTITION OF readings FOR VALUES FROM ('2024-01-01Z') TO ('2024-02-01Z')"
-        )
+        month = "CREATE TABLE readings_2024_01 PARTITION OF readings FOR VALUES FROM ('2024-01-01Z') TO ('2024-02-01Z')"
+        connection.execute(month)
+        names = "event_id, source, member_id, time, metric, value, unit, partition, kafka_offset"
         for hour in ("2024-01-05 00:00Z", "2024-01-05 23:59Z", "2024-01-07 12:00Z"):
-            connection.execute(
-                "INSERT INTO readings (event_id, source, member_id, time, metric, value, unit, partition, kafka_offset) "
-                "VALUES (%s, 's', 'm', %s, 'steps', 2, 'count', 3, 1)",
-                (hour, hour),
-            )
+            values = hour, "s", "m", hour, "steps", 2, "count", 3, 1
+            connection.execute(f"INSERT INTO readings ({names}) VALUES ({', '.join(['%s'] * 9)})", values)
     migrate(before)
     keeper = SeriesKeeper(before, Ages(0, 0, 0, 0, 0), dt.date(2024, 1, 8))
     assert keeper.sum_up() == 2
