@@ -47,7 +47,7 @@ def completed_years(born: Any, on: Any) -> NDArray[np.int64]:
     A year is completed as the birthday begins; who was born on 29 February completes it on 1 March of other years.
     """
     both = np.broadcast_arrays(np.asarray(born, "M8[D]").astype(np.int64), np.asarray(on, "M8[D]").astype(np.int64))
-    days = [np.ascontiguousarray(each).reshape(-1) for each in both]
+    days = [np.array(each).reshape(-1) for each in both]
     out = np.empty(len(days[0]), np.int64)
     _each(*days, out)
     return out.reshape(both[0].shape)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 Reals = NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def on_curve(x: float, knots: Reals, heights: Reals) -> float:
     """Height of the curve at `x`: what `np.interp` gives. Flat beyond the ends; of equal knots the last counts.
 

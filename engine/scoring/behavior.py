@@ -28,7 +28,7 @@ _PER_BEAT = float(np.log(1.09)) / 10.0
 _HOURS, _SLEEP = np.array([5.0, 7.0, 8.0, 9.0]), np.log([1.12, 1.0, 1.0, 1.30])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def log_relative_costs(
     month: Reals, days: NDArray[np.int64], forecast: float, knots: Reals, log_hazards: Reals, out: Reals
 ) -> None:
@@ -46,7 +46,7 @@ def log_relative_costs(
             out[i] = np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def together(effects: Reals) -> tuple[float, float]:
     """The component's log relative cost, the sum of its effects [COMPONENTS] within BOUNDS, and that sum.
 

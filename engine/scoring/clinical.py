@@ -23,14 +23,15 @@ from engine.scoring.hcc.score import encode_codes
 MODEL, PAYMENT_YEAR = "v28", 2027
 SHRINKAGE = 0.15
 MOST = 1.5
-_OLDEST = 130
+OLDEST = 130
+"""Ages above count as this one."""
 _LOG_MOST = float(np.log(MOST))
 VERSION = f"hcc-{MODEL}.{PAYMENT_YEAR}"
 _AGED, _DISABLED = SEGMENTS.index("COMMUNITY_NA"), SEGMENTS.index("COMMUNITY_ND")
 
 
 class Tables(NamedTuple):
-    """What `risk` looks up: raw scores [sex, age] without any CC, what raw scores are divided by, and the model."""
+    """What `risk` looks up: risk scores [sex, age] without any CC, what raw scores are divided by, and the model."""
 
     healthy: NDArray[np.float64]
     normalisation: float
@@ -61,9 +62,7 @@ def risk(
     Of these CCs (two words), of that age in years and sex (1 female); NaN is the log cost of who has no HCC. `scratch`
     is room for kernels.MAX_VARIABLES numbers.
     """
-    raw = tables.healthy[female, min(max(age, 0), _OLDEST)]
-    if low | high == 0:
-        return low, high, raw / tables.normalisation, np.nan
+    raw = tables.healthy[female, min(max(age, 0), OLDEST)] * tables.normalisation
     segment = _AGED if age >= 65 else _DISABLED
     low, high, thousandths = kernels.score_one(
         low, high, age, female, 0, False, False, segment, tables.rules, tables.variables, scratch
@@ -76,7 +75,7 @@ def risk(
 @cache
 def tables() -> Tables:
     """The tables of the model and year that the score uses."""
-    ages = np.arange(_OLDEST + 1, dtype=np.int16)
+    ages = np.arange(OLDEST + 1, dtype=np.int16)
     n, arrays = len(ages), compiled(MODEL, PAYMENT_YEAR)
     none, no, orec = np.zeros((n, 2), np.uint64), np.zeros(n, np.bool_), np.zeros(n, np.int8)
     segment = np.where(ages >= 65, _AGED, _DISABLED).astype(np.int8)
@@ -85,8 +84,8 @@ def tables() -> Tables:
         female = np.full(n, sex, np.int8)
         kernels.score(none, ages, female, orec, no, no, segment, arrays.rules, arrays.variables, hccs, raw)
         healthy[sex] = raw[:, 0] / 1000
-    normalisation = load_model(MODEL, PAYMENT_YEAR).year(PAYMENT_YEAR).normalisation
-    return Tables(healthy, float(normalisation), arrays.rules, arrays.variables)
+    normalisation = float(load_model(MODEL, PAYMENT_YEAR).year(PAYMENT_YEAR).normalisation)
+    return Tables(healthy / normalisation, normalisation, arrays.rules, arrays.variables)
 
 
 @cache

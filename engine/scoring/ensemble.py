@@ -55,14 +55,14 @@ class Weights:
 CONTEXT = 6
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _context(age: float, male: float, base_cost: float, out: Floats) -> None:
     years = (age - 50.0) / 20.0
     out[0], out[1], out[2], out[3], out[4] = 1.0, years, years * years, male, years * male
     out[5] = np.log(max(base_cost, 1.0) / 3000.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def context(age: Floats, male: Floats, base_cost: Floats) -> Floats:
     """What base risk knows, as columns [n, CONTEXT] of a hazard model: age, sex and the log of the predicted cost."""
     out = np.empty((len(age), CONTEXT))
@@ -71,7 +71,7 @@ def context(age: Floats, male: Floats, base_cost: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def physiology_effect(
     log_hazard: float, age: float, male: float, base_cost: float, expected: Floats, weight: float, scratch: Floats
 ) -> float:
@@ -89,7 +89,7 @@ def physiology_effect(
     return moved if moved != moved else min(max(moved, BOUNDS[0]), BOUNDS[1])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def combine(cost: Floats, effects: Floats, observed_days: float, history_sd: float, out: Floats) -> float:
     """Cost (mean, lower, upper; dollars) moved and widened into `out`; returns the share each effect was given.
 

@@ -92,12 +92,17 @@ class Scored(NamedTuple):
 def score(known: Known, fitted: Fitted, out: Scored) -> None:
     """Scores of all members into `out`. A member's does not depend on who is scored beside."""
     scratch, room = np.empty(MAX_VARIABLES, np.int64), np.empty(ensemble.CONTEXT)
+    healthy = fitted.diseases.healthy
     said = np.empty(3)  # effects of disease, physiology and wearables, in the order in which they are added
     for i in range(len(known.age)):
         age, male, worn = known.age[i], known.male[i], out.effects[i]
         years = np.int64(age) if age == age else 0
         low, high = known.ccs[i, 0], known.ccs[i, 1]
-        low, high, raf, said[0] = clinical.risk(low, high, years, 1 if male == 0 else 0, fitted.diseases, scratch)
+        female, raf, said[0] = 1 if male == 0 else 0, 0.0, np.nan
+        if low | high == 0:  # most: the model's tables are many arrays to hand over
+            raf = healthy[female, min(max(years, 0), clinical.OLDEST)]
+        else:
+            low, high, raf, said[0] = clinical.risk(low, high, years, female, fitted.diseases, scratch)
         said[1] = ensemble.physiology_effect(
             known.hazard[i], age, male, known.base_cost[i, 0], fitted.expected, fitted.weight, room
         )
@@ -125,7 +130,7 @@ def score(known: Known, fitted: Fitted, out: Scored) -> None:
             out.cost[i, :] = np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _placed(cost: float, aggregate: int, fitted: Fitted) -> tuple[float, int]:
     """Score and category of a predicted cost and a NEWS2 aggregate."""
     value = 1.0 + 99.0 * on_curve(cost, fitted.reference, fitted.percentiles)

@@ -40,7 +40,7 @@ for _row, (_ends, _given) in enumerate(_CHART.values()):
     _POINTS[_row, : len(_given)] = _given
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def points(parameter: int, value: float) -> int:
     """NEWS2 points of a value of one of PARAMETERS, in the chart's units; 0 for NaN.
 
@@ -55,7 +55,7 @@ def points(parameter: int, value: float) -> int:
     return int(_POINTS[parameter, band])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def news2(values: NDArray[np.float64], times_us: NDArray[np.int64], as_of_us: int) -> int:
     """Aggregate of one member's latest readings [VITALS]; NOT_MEASURED where none is fresh.
 
