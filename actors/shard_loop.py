@@ -21,7 +21,7 @@ from actors.recovery import Recovery
 from actors.score_board import RowsOf, ScoreBoard
 from actors.snapshots import Snapshots
 from engine.domain.batch import PartitionCommit, TextColumn, TopicIdentity
-from engine.domain.events import ENROLLMENT, READING
+from engine.domain.events import ENROLLMENT
 from engine.errors import LeaseLostError, StreamError, TopicsChangedError
 from engine.logs import get_logger
 from engine.scoring.told import told_row
@@ -62,7 +62,8 @@ class ShardLoop:
         self._warm = False
         self.finished = False
         self._durable = Durable(plan, ports)
-        self._processor = Processor(scorers, self._durable.known_events, plan.pending_seconds)
+        known = self._durable.known_events
+        self._processor = Processor(scorers, known, plan.pending_seconds, plan.store_readings)
         self._positions: dict[Place, int] = {}
         self._snapshots = Snapshots(plan.snapshot_every)
         made = self._processor, self._snapshots, self._positions
@@ -219,8 +220,6 @@ class ShardLoop:
             self._snapshots.add(commit.partition, sum(p.records for p in judged if p.partition == commit.partition))
             if self._snapshots.due(commit.partition):
                 self._ownership.snapshot(commit)
-            if not self.plan.store_readings:
-                commit.rows.pop(READING.table, None)
             self._positions.update({(topic, commit.partition): o for topic, o in commit.offsets.items()})
         return commits
 

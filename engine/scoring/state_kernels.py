@@ -25,6 +25,20 @@ Reals = NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
+def by_slot(slots: Integers) -> Integers:
+    """Places of the slots in rising order of slot, those of one slot in the order they are in."""
+    counts = np.zeros(slots.max() + 2 if len(slots) else 1, np.int64)
+    for slot in slots:
+        counts[slot + 1] += 1
+    begins = np.cumsum(counts)
+    out = np.empty(len(slots), np.int64)
+    for i in range(len(slots)):
+        out[begins[slots[i]]] = i
+        begins[slots[i]] += 1
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _added(packed: int, amount: int) -> int:
     """The packed sum and count with one more value."""
     total = min(max((packed >> COUNT_BITS) + amount, -MOST_SUM), MOST_SUM)

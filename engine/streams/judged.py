@@ -13,6 +13,7 @@ from engine.domain.duplicates import digest
 from engine.domain.events import ENROLLMENT, SCORING_COMMAND, EventKind
 from engine.errors import InvalidRecordError
 from engine.scoring.member_state import PartitionState
+from engine.scoring.state_kernels import by_slot
 from engine.streams.apply import Touched, apply_events, apply_readings, event_rows, reading_rows
 from engine.streams.readings import MEMBER, Readings
 from engine.streams.records import RecordBatch
@@ -159,8 +160,8 @@ class JudgedReadings(Judged):
         apply_readings(state, self.readings, self.slots, touched)
 
     def stored(self) -> Rows:
-        """The readings as rows of their table."""
-        return reading_rows(self.partition, self.readings)
+        """The readings as rows of their table, member by member, so that an index by member grows in few places."""
+        return reading_rows(self.partition, self.readings.taken(by_slot(self.slots)))
 
 
 @dataclass(slots=True)

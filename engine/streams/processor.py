@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
-from engine.domain.events import KIND_OF_TOPIC
+from engine.domain.events import KIND_OF_TOPIC, READING
 from engine.domain.pending import Held
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts
@@ -33,14 +33,18 @@ class Processor:
     """The states of a shard's partitions and what a batch does to them.
 
     `known_events` is the durable guard behind the duplicate window for everything but readings. An event of a member
-    who is not enrolled is held until the log of its partition has records `pending_seconds` later than its own.
+    who is not enrolled is held until the log of its partition has records `pending_seconds` later than its own. Without
+    `store_readings` a commit has no rows of readings.
     """
 
-    def __init__(self, scorers: Scorers, known_events: KnownEvents, pending_seconds: float) -> None:
+    def __init__(
+        self, scorers: Scorers, known_events: KnownEvents, pending_seconds: float, store_readings: bool = True
+    ) -> None:
         self._scorers = scorers
         self._pending_ms = round(pending_seconds * 1000)
         self.states: dict[int, PartitionState] = {}
         self._known_events = known_events
+        self._store_readings = store_readings
         self._claimed: set[tuple[str, str, str]] = set()
 
     def scorer(self, state: PartitionState) -> HealthScorer:
@@ -135,7 +139,7 @@ class Processor:
         accepted = len(part)
         self._drop_duplicates(state, part, replaying)
         part.apply(state, commit.rows, touched)
-        if part.kind.table:
+        if part.kind.table and not replaying and (self._store_readings or part.kind is not READING):
             commit.rows[part.kind.table] = part.stored()
         gaps = part.next_offset - commit.offsets[part.kind.topic] - part.records
         commit.offsets[part.kind.topic] = part.next_offset

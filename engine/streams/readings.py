@@ -51,10 +51,12 @@ class Readings:
 
     def kept(self, keep: NDArray[np.bool_]) -> "Readings":
         """Those so marked."""
-        if keep.all():
-            return self
+        return self if keep.all() else self.taken(keep)
+
+    def taken(self, which: NDArray[np.bool_] | Integers) -> "Readings":
+        """Those so marked, or those at these places, in that order."""
         names = ("offsets", "times_ms", "metrics", "values", "digests", "texts", "records")
-        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
 
     def followed_by(self, other: "Readings") -> "Readings":
         """These and then those."""

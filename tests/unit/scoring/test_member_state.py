@@ -213,3 +213,10 @@ def test_memory_of_a_member_is_what_the_docstring_says() -> None:
     assert 335 < (bare - window) / n < 385
     assert (worn - bare) / n == pytest.approx(60 + 5 * 256, rel=0.01)
     assert (claimed - worn) / n == pytest.approx(28 + 104, rel=0.01)
+
+
+@given(st.lists(st.integers(0, 9), max_size=40))
+def test_by_slot_is_a_stable_sort(slots: list[int]) -> None:
+    column = np.array(slots, np.int64)
+    for order in (state_kernels.by_slot(column), state_kernels.by_slot.py_func(column)):
+        np.testing.assert_array_equal(order, np.argsort(column, kind="stable"))

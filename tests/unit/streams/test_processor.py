@@ -370,3 +370,32 @@ def test_control_records_are_gaps(scorer: HealthScorer) -> None:
     part = RecordBatch.of(READING.topic, partition_of("m"), [2], [NOW_MS], [payload], 5)
     (commit,) = shard.feed([part])
     assert commit.counts[READING.topic] == TopicCount(1, 0, 0, 4)
+
+
+def test_readings_are_stored_member_by_member_in_the_order_of_their_log(scorer: HealthScorer) -> None:
+    """Members in the order in which they were enrolled: an index by member is written in few places then."""
+    name = {partition_of(f"n{i}"): f"n{i}" for i in range(2000)}  # the last of each partition
+    home = partition_of("n0")
+    one, two = name[home], "n0"
+    shard = Shard(scorer)
+    (commit,) = shard.feed(
+        [
+            batch(topic, home, 0, values)
+            for (topic, _), values in log_of(
+                [enrolment(one), enrolment(two)]
+                + [reading(who, str(i), "spo2", 97.0, "%") for i, who in enumerate([two, one, two, one, one])]
+            ).items()
+        ]
+    )
+    rows = commit.rows["readings"].columns
+    assert rows["member_id"].tolist() == [one] * 3 + [two] * 2
+    assert list(rows["kafka_offset"]) == [1, 3, 4, 0, 2]
+    assert rows["event_id"].tolist() == ["1", "3", "4", "0", "2"]
+
+
+def test_a_shard_that_stores_no_readings_makes_no_rows_of_them(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    shard.processor = Processor(lambda _: scorer, lambda table, keys: {}, 0.0, store_readings=False)
+    log = log_of([enrolment("n0"), reading("n0", "1", "spo2", 97.0, "%")])
+    (commit,) = shard.feed([batch(*place, 0, values) for place, values in log.items()])
+    assert "readings" not in commit.rows and commit.counts[READING.topic].applied == 1
