@@ -248,9 +248,11 @@ class Bench:
         return url, Progress(url)
 
     def _database(self, like: str = "") -> str:
+        """A new database. What the measurements before have written is on the disk before the next begins."""
         self._number += 1
         name = f"bench_{self._number}"
         with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
             connection.execute(f"CREATE DATABASE {name}{like}")
         return self._server.removesuffix(postgres.DATABASE) + name
 

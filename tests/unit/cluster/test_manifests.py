@@ -217,7 +217,8 @@ def test_rays_own_autoscaler_reads_the_cluster_as_it_is_meant(objects: Objects) 
 def test_what_is_wanted_at_once_fits_the_least_and_the_most_of_each_group(overlay: str) -> None:
     objects = {name_of(each): each for each in documents(render(overlay, {}))}
     groups = {group["groupName"]: group for group in cluster_of(objects)["workerGroupSpecs"]}
-    shards = int(objects["ConfigMap/vitanexus-settings"]["data"]["VITANEXUS_SHARDS_COUNT"])
+    settings = objects["ConfigMap/vitanexus-settings"]["data"]
+    shards = int(settings["VITANEXUS_SHARDS_COUNT"]) + int(settings["VITANEXUS_SHARDS_STANDBY"])
     assert shards <= groups["shards"]["minReplicas"] * int(groups["shards"]["resources"]["shard"])
     serve = yaml.safe_load(objects["RayService/vitanexus"]["spec"]["serveConfigV2"])
     deployments = [d for app in serve["applications"] for d in app["deployments"]]
