@@ -10,6 +10,8 @@ test. `nbytes` tells it of a state.
 """
 
 import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from engine.domain.batch import TextColumn
 from engine.domain.duplicates import DuplicateWindow
 from engine.domain.metrics import LAB_TESTS, METRICS
+from engine.domain.packed_arrays import MAGIC, pack, unpack
 from engine.domain.pending import Pending
 from engine.scoring import state_kernels
 from engine.scoring.features import BASE_FEATURES
@@ -274,17 +277,18 @@ class PartitionState:
         arrays |= {"ids": ids.data[: int(ids.lengths.sum())], "id_lengths": ids.lengths.astype(np.uint16)}
         arrays["models"] = np.array(self.models.encode(), "S")
         arrays["meta"] = np.array([self.partition, self.seq, self.watermark_us], np.int64)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+        return pack(arrays)
 
     def _sparse(self) -> dict[str, Sparse]:
         return {"readings": self._readings, "results": self._results, "costs": self._costs}
 
     @classmethod
     def load(cls, payload: bytes) -> "PartitionState":
-        """The state that `dump` wrote. Raises ValueError or KeyError when the bytes are of another layout."""
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        """The state that `dump` wrote, be it as npz before it was packed arrays.
+
+        Raises ValueError or KeyError when the bytes are of another layout.
+        """
+        with _arrays_of(payload) as arrays:
             partition, seq, watermark = (int(value) for value in arrays["meta"])
             state = cls(partition, DuplicateWindow.load(arrays["window_young"], arrays["window_old"]))
             state.seq, state.watermark_us = seq, watermark
@@ -301,6 +305,15 @@ class PartitionState:
             for name, sparse in state._sparse().items():
                 sparse.load(name, arrays)
         return state
+
+
+@contextmanager
+def _arrays_of(payload: bytes) -> Iterator[Mapping[str, NDArray[Any]]]:
+    if payload.startswith(MAGIC):
+        yield unpack(payload)
+    else:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+            yield arrays
 
 
 def _parts(sparse: Sparse) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:

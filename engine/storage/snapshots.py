@@ -11,8 +11,8 @@ _PLAIN = b"PK"
 
 
 def stored(snapshot: bytes) -> bytes:
-    """What is stored of a state's dump."""
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(snapshot)
+    """What is stored of a state's dump, with a checksum."""
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(snapshot)
 
 
 def dumped(payload: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """The rule of emission: rows say what is new, the state and what is asked for follow every reading."""
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain.events import ENROLLMENT, SCORING_COMMAND, SourceEvent
+from engine.domain.packed_arrays import pack, unpack
 from engine.scoring import emission
 from engine.scoring.health_score import CATEGORIES, HealthScorer
 from engine.scoring.member_state import PartitionState
@@ -202,10 +202,8 @@ def test_a_snapshot_of_before_the_rule_is_read(scorer: HealthScorer) -> None:
     feed_one(shard, joined("m"))
     feed_one(shard, *quiet(1))
     partition = partition_of("m")
-    with np.load(io.BytesIO(shard.processor.states[partition].dump())) as arrays:
-        former = {name: arrays[name] for name in arrays.files if not name.startswith("told_")}
-    buffer = io.BytesIO()
-    np.savez(buffer, **former)
-    shard.processor.states[partition] = PartitionState.load(buffer.getvalue())
+    arrays = unpack(shard.processor.states[partition].dump())
+    former = {name: array for name, array in arrays.items() if not name.startswith("told_")}
+    shard.processor.states[partition] = PartitionState.load(pack(former))
     assert len(rows_of(feed_one(shard, *quiet(2, 1)))) == 1, "nothing is known to be told: it is told"
     assert not rows_of(feed_one(shard, *quiet(3, 2)))
