@@ -221,7 +221,7 @@ MEMBER_STATE = Record(
         instant("watermark", "Latest event time applied", nullable=True),
         text("model_version", "Version of the models and rules the scores in it come from"),
         whole("members", "Members in it"),
-        blob("payload", "Columns of the state, numpy npz, compressed by zstd"),
+        blob("payload", "Columns of the state, see engine/domain/packed_arrays.py, compressed by zstd"),
         instant("taken_at", "When the row was written", default="now()"),
     ),
     key=("partition",),
