@@ -16,8 +16,6 @@ from engine.streams.records import NULL, RawBatch, RecordBatch, columns_of
 _FETCH_BYTES = 4 << 20
 MOST_BYTES = 256 << 20
 """About how many bytes of records, decompressed, a poll takes at most: of large ones there are fewer than asked for."""
-BATCHES_AT_ONCE = 64
-"""How many record batches are decompressed before their bytes are counted."""
 _NEXT_FETCH_MS = 50
 _ASK_MS = 5_000
 """How long one question for log ends may take: the caller asks again, with fresh metadata, rather than wait for an old
@@ -149,14 +147,13 @@ class KafkaReader:
         """What is there, about `max_records` in all: whole batches; [] after the timeout. Raises StreamError.
 
         One fetch brings 4 MB of a topic partition at most; while the log holds more, the next one is waited for. What
-        is taken together is MOST_BYTES at most, and BATCHES_AT_ONCE more.
+        is taken together is MOST_BYTES at most, and one fetch of each partition more.
         """
         taken: dict[TopicPartition, list[RawBatch]] = {}
         count = size = 0
         with broker_errors(self._bootstrap, "read"):
             while count < max_records and size < MOST_BYTES:
-                most = min(max_records - count, BATCHES_AT_ONCE)
-                polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=most)
+                polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records - count)
                 for place, raw in polled.items():
                     taken.setdefault(place, []).extend(raw)
                     count += sum(batch.count for batch in raw)  # the client gives plain lists of batches
