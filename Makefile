@@ -72,8 +72,8 @@ bench-serving: $(VENV)/.installed-dev ## the endpoints beside bare uvicorn, defa
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,dev,peers]'
 	$(BIN)/python -m benchmarks.serving
 
-bench-scale: $(VENV)/.installed-dev ## 1,000, 100,000 and 10,000,000 members: state, scoring, snapshots, reserve (16 GB, half an hour)
-	$(BIN)/vitanexus bench scale --members 1000 --members 100000 --members 10000000 --out benchmarks/results/scale.md
+bench-scale: $(VENV)/.installed-dev ## 1,000 to 10,000,000 members: state, scoring, snapshots, reserve (16 GB, a quarter of an hour)
+	$(BIN)/vitanexus bench scale --members 1000 --members 100000 --members 1000000 --members 10000000 --out benchmarks/results/scale.md
 
 train: $(VENV)/.installed-dev ## fit the base-risk model on MEPS (DATA=directory with meps_2012.parquet, meps_2013.parquet)
 	$(BIN)/vitanexus train base-risk --data $(DATA) --version 3
