@@ -173,9 +173,12 @@ class SeriesKeeper:
 
     def _connected(self) -> Connection:
         try:
-            return psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+            connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
         except psycopg.OperationalError as error:
             raise StorageError(f"PostgreSQL does not answer: {error}") from error
+        # a day is one of UTC, with 24 hours, whatever zone the server stands in
+        connection.execute("SET TIME ZONE 'UTC'")
+        return connection
 
 
 def policies(ages: Ages) -> Sequence[str]:

@@ -92,6 +92,21 @@ def test_days_that_have_ended_are_summed_up_and_late_readings_sum_them_up_anew(d
     assert sums(database)[today] == (1, 7.0, 7.0, 7.0)
 
 
+def test_days_are_those_of_utc_wherever_the_server_stands(database: str, writer: Writer) -> None:
+    """In New York the first of a month begins in the month before, and 9 March 2025 has 23 hours."""
+    first, short = dt.date(2026, 5, 1), dt.date(2025, 3, 9)
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET timezone = 'America/New_York'")
+    writer.write((first, 1.0), (short, 2.0))
+    late = readings([(short, 3.0)], writer.done)
+    late.columns["time"][0] += _US_PER_DAY // 2 - 1  # the last moment of the day
+    counts = {READING.topic: TopicCount(applied=1)}
+    writer.store.commit([PartitionCommit(5, 99, {READING.topic: 3}, counts, {"readings": late})], IDENTITIES)
+    assert SeriesKeeper(database, KEPT, TODAY).sum_up() == 2
+    assert sums(database) == {short: (2, 5.0, 2.0, 3.0), first: (1, 1.0, 1.0, 1.0)}
+
+
 def test_every_day_of_a_batch_is_due_and_a_commit_that_fails_makes_none(database: str, writer: Writer) -> None:
     days = [TODAY - dt.timedelta(days=int(back)) for back in np.random.default_rng(1).integers(1, 90, 60)]
     writer.write(*((day, 1.0) for day in days))
