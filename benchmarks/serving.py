@@ -300,13 +300,14 @@ def _page(
 ) -> str:
     lines = ["# Serving", "", "## POST /v1/scores", ""]
     lines += [
-        "| server | c=1 requests/s | p50 / p99 ms | of bare beside "
-        "| c=16 requests/s | p50 / p99 ms | of bare beside | MB (PSS) |",
+        "| server | c=1 requests/s | p50 / p99 ms | of bare beside (ms) "
+        "| c=16 requests/s | p50 / p99 ms | of bare beside (ms) | MB (PSS) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, each in found.items():
         cells = [
-            f"{load.rate:,.0f} | {load.p50:.2f} / {load.p99:.2f} | {load.rate / bare.rate:.2f} of {bare.rate:,.0f}"
+            f"{load.rate:,.0f} | {load.p50:.2f} / {load.p99:.2f} "
+            f"| {load.rate / bare.rate:.2f} of {bare.rate:,.0f} ({bare.p50:.2f} / {bare.p99:.2f})"
             for load, bare in zip(each.loads, each.bare, strict=True)
         ]
         lines.append(f"| {name} | {' | '.join(cells)} | {each.megabytes:,.0f} |")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from engine.domain import codes
-from engine.domain.age import completed_years
+from engine.domain.age import age_on
 from engine.domain.events import CONDITIONS
 from engine.scoring.record import HealthRecord
 
@@ -44,7 +44,7 @@ class Told(Protocol):
 
 def record_of(told: Told, as_of: dt.datetime) -> HealthRecord:
     """The record in the engine's terms."""
-    age = int(completed_years(told.birth_date, as_of.date()))
+    age = age_on(told.birth_date, as_of.date())
     features: dict[str, float] = {"age": age, "male": float(told.sex == "male"), **_ABSENT}
     total = told.other_cost + sum(use.cost for use in told.care.values())
     for category, use in told.care.items():

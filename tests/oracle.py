@@ -24,9 +24,10 @@ from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.trace import trace
-from engine.scoring.health_score import Grounds, HealthScorer, category_name, heard
+from engine.scoring.health_score import HealthScorer, category_name, heard
 from engine.scoring.measures import MEASURE_OF_TEST
 from engine.scoring.physiology import MEASURES
+from engine.scoring.risk_factors import Grounds
 from engine.scoring.score_kernel import Known
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.scoring.told import score_columns, told_row

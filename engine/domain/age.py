@@ -1,11 +1,13 @@
 """Age in completed years: the one way it is counted, for people, files, requests and kernels alike."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+_ORDINAL_OF_1970 = dt.date(1970, 1, 1).toordinal()
 _DAYS_OF_400_YEARS, _FROM_MARCH_OF_YEAR_0 = 146_097, 719_468
 
 
@@ -33,6 +35,11 @@ def years_completed(born: int, on: int) -> int:
     year, month, date = civil(on)
     birth_year, birth_month, birth_date = civil(born)
     return int(year - birth_year - (month * 32 + date < birth_month * 32 + birth_date))
+
+
+def age_on(born: dt.date, on: dt.date) -> int:
+    """`completed_years` of two dates."""
+    return int(years_completed(born.toordinal() - _ORDINAL_OF_1970, on.toordinal() - _ORDINAL_OF_1970))
 
 
 @njit(cache=True, nogil=True)

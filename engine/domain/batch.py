@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -79,7 +80,7 @@ class TextColumn(Sequence[str]):
     @classmethod
     def chosen(cls, options: Sequence[str], which: NDArray[np.integer[Any]]) -> "TextColumn":
         """The column whose text i is options[which[i]]."""
-        every = cls.of(options)
+        every = _words(tuple(options))
         return cls(every.data, every.starts[which], every.lengths[which])
 
     def __len__(self) -> int:
@@ -108,6 +109,12 @@ class TextColumn(Sequence[str]):
         """The texts as Python's."""
         whole, starts = self.data.tobytes(), self.starts.tolist()
         return [whole[at : at + n].decode() for at, n in zip(starts, self.lengths.tolist(), strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _words(options: tuple[str, ...]) -> TextColumn:
+    """The few texts that columns are chosen from again and again."""
+    return TextColumn.of(options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,22 @@ from numpy.typing import NDArray
 
 
 @njit(cache=True, nogil=True)
+def shortest_of(value: np.float32, digits: int) -> float:
+    """`shortest` of one number."""
+    exact, scale = np.float64(value), 1.0
+    found = exact
+    for _ in range(digits + 1):
+        found = np.rint(exact * scale) / scale
+        if np.float32(found) == value:
+            break
+        scale *= 10.0
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _shortest(values: NDArray[np.float32], digits: int, out: NDArray[np.float64]) -> None:
     for i in range(len(values)):
-        out[i] = values[i]
-        for kept in range(digits + 1):
-            scale = 10.0**kept
-            out[i] = np.rint(np.float64(values[i]) * scale) / scale
-            if np.float32(out[i]) == values[i]:
-                break
+        out[i] = shortest_of(values[i], digits)
 
 
 def shortest(values: NDArray[np.float32], digits: int) -> NDArray[np.float64]:

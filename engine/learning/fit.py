@@ -182,7 +182,7 @@ def cross_fitted(sample: Sample, chosen: TreeSettings = CHOSEN) -> Unseen:
     mean = np.empty(len(raw))
     for k in range(FOLDS):
         inside = fold == k
-        mean[inside] = np.maximum(recalibrated(raw[inside], *curve(raw[~inside], sample.cost[~inside])), FLOOR)
+        mean[inside] = recalibrated(raw[inside], FLOOR, *curve(raw[~inside], sample.cost[~inside]))
     return Unseen(raw, mean, quantiles)
 
 

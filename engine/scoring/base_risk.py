@@ -6,18 +6,24 @@ conformal offsets by age-sex group and band of predicted cost, from persons outs
 Candes, NeurIPS 2019, conformalized quantile regression; Mondrian by group: Vovk, Gammerman and Shafer 2005).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from engine.domain.curves import on_curve
 from engine.errors import ModelError
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.trees import Trees
 
 AGE_EDGES = (18, 35, 50, 65)
 GROUPS = 2 * (len(AGE_EDGES) + 1)
+_AGE, _MALE = FEATURE_INDEX["age"], FEATURE_INDEX["male"]
+Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +69,115 @@ class Calibration:
             raise ModelError("calibration: reference_costs must not fall")
 
 
+class _Fitted(NamedTuple):
+    """A calibration for the kernels; `log_costs` and `factors` are its curve, `edges`, `lower` and `upper` by group."""
+
+    scale: float
+    floor: float
+    log_costs: Reals
+    factors: Reals
+    edges: Reals
+    lower: Reals
+    upper: Reals
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _group(age: float, male: float) -> int:
+    group = (len(AGE_EDGES) + 1) * (male == 1)
+    for edge in AGE_EDGES:
+        group += not age < edge  # who is of unknown age counts with the oldest
+    return int(group)
+
+
+@njit(cache=True, nogil=True)
+def _groups(features: NDArray[np.float32], out: NDArray[np.int64]) -> None:
+    for i in range(len(out)):
+        out[i] = _group(features[i, _AGE], features[i, _MALE])
+
+
 def age_sex_group(features: NDArray[np.float32]) -> NDArray[np.int64]:
     """Age-sex group [n] of a feature matrix, 0 .. GROUPS - 1: age bands of women, then of men."""
-    age = np.searchsorted(AGE_EDGES, features[:, FEATURE_INDEX["age"]], side="right")
-    male = features[:, FEATURE_INDEX["male"]] == 1
-    return np.asarray(age + male * (len(AGE_EDGES) + 1), np.int64)
+    out = np.empty(len(features), np.int64)
+    _groups(features, out)
+    return out
 
 
-def recalibrated(
-    mean: NDArray[np.float64],
-    costs: Sequence[float] | NDArray[np.float64],
-    factors: Sequence[float] | NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Mean costs [n] times the factors of the curve there; beyond its ends the factor of the end."""
-    return np.asarray(mean * np.interp(np.log(mean), np.log(costs), factors))
+@njit(cache=True, nogil=True)
+def _recalibrated(mean: float, floor: float, log_costs: Reals, factors: Reals) -> float:
+    mean = max(mean, floor)
+    return float(max(mean * on_curve(np.log(mean), log_costs, factors), floor))
 
 
-def bands_of(mean: NDArray[np.float64], group: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+@njit(cache=True, nogil=True)
+def _recalibrate(mean: Reals, floor: float, log_costs: Reals, factors: Reals, out: Reals) -> None:
+    for i in range(len(mean)):
+        out[i] = _recalibrated(mean[i], floor, log_costs, factors)
+
+
+def _logarithms(costs: Sequence[float]) -> Reals:
+    """As the kernels take them: numpy's may differ in the last bit, and many a cost lies on the first knots exactly."""
+    return np.array([math.log(cost) for cost in costs])
+
+
+def recalibrated(mean: Reals, floor: float, costs: Sequence[float], factors: Sequence[float]) -> Reals:
+    """Mean costs [n] times the factors of the curve there, no less than `floor`; beyond its ends the end's factor."""
+    out = np.empty(len(mean))
+    _recalibrate(mean, floor, _logarithms(costs), np.asarray(factors, np.float64), out)
+    return out
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _band(mean: float, edges: Reals) -> int:
+    band = 0
+    for edge in edges:
+        band += mean >= edge
+    return band
+
+
+@njit(cache=True, nogil=True)
+def _bands(mean: Reals, group: NDArray[np.int64], edges: Reals, out: NDArray[np.int64]) -> None:
+    for i in range(len(mean)):
+        out[i] = _band(mean[i], edges[group[i]])
+
+
+def bands_of(mean: Reals, group: NDArray[np.int64], edges: Reals) -> NDArray[np.int64]:
     """Band [n] of a predicted cost within its group; edges [groups, bands - 1]."""
-    return np.asarray((mean[:, None] >= edges[group]).sum(axis=1), np.int64)
+    out = np.empty(len(mean), np.int64)
+    _bands(mean, group, edges, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _predict(
+    features: NDArray[np.float32],
+    means: NDArray[np.float32],
+    quantiles: NDArray[np.float32],
+    fitted: _Fitted,
+    out: Reals,
+) -> None:
+    """Mean, lower and upper end into out [n, 3], from the margins of the trees [n, 1] and [n, 2]."""
+    for i in range(len(features)):
+        mean = _recalibrated(np.float64(means[i, 0]) * fitted.scale, fitted.floor, fitted.log_costs, fitted.factors)
+        group = _group(features[i, _AGE], features[i, _MALE])
+        band = _band(mean, fitted.edges[group])
+        lower = np.float64(quantiles[i, 0]) - fitted.lower[group, band]
+        upper = np.float64(quantiles[i, 1]) + fitted.upper[group, band]
+        out[i, 0], out[i, 1], out[i, 2] = mean, min(max(lower, 0.0), mean), max(upper, mean)
+
+
+@njit(cache=True, nogil=True)
+def _share(exact: Reals, bias: float, fitted: _Fitted, out: NDArray[np.float32]) -> None:
+    """Contributions of the trees in dollars [n, features] with what recalibration adds, shared by size."""
+    for i in range(len(exact)):
+        trees, size = bias, 0.0
+        for k in range(exact.shape[1]):
+            trees += exact[i, k] * fitted.scale
+            size += abs(exact[i, k] * fitted.scale)
+        mean = _recalibrated(trees, fitted.floor, fitted.log_costs, fitted.factors)
+        added = (mean - trees) / max(size, 1e-9)
+        for k in range(exact.shape[1]):
+            dollars = exact[i, k] * fitted.scale
+            out[i, k] = dollars + abs(dollars) * added
 
 
 class BaseRiskModel:
@@ -99,35 +195,32 @@ class BaseRiskModel:
                     f"trees give {len(trees.intercept)} of {trees.features}"
                 )
         self._explained = mean.explained()
-        self._edges, self._lower = np.array(calibration.band_edges), np.array(calibration.lower_offsets)
-        self._upper, costs = np.array(calibration.upper_offsets), np.array(calibration.reference_costs)
+        costs = np.array(calibration.reference_costs)
         self.reference = costs, np.linspace(0.0, 1.0, len(costs))
-        self._curve = np.array(calibration.curve_costs), np.array(calibration.curve_factors)
+        self._fitted = _Fitted(
+            float(calibration.scale),
+            float(calibration.floor),
+            _logarithms(calibration.curve_costs),
+            np.array(calibration.curve_factors, np.float64),
+            np.array(calibration.band_edges, np.float64),
+            np.array(calibration.lower_offsets, np.float64),
+            np.array(calibration.upper_offsets, np.float64),
+        )
 
     def predict(self, features: NDArray[np.float32]) -> CostPrediction:
         """Predictions for a feature matrix [n, BASE_FEATURES]. Raises ModelError for another width."""
-        mean = self._recalibrated(self._mean.margins(features)[:, 0].astype(np.float64) * self.calibration.scale)
-        quantiles = self._quantiles.margins(features).astype(np.float64)
-        group = age_sex_group(features)
-        band = bands_of(mean, group, self._edges)
-        lower = quantiles[:, 0] - self._lower[group, band]
-        upper = quantiles[:, 1] + self._upper[group, band]
-        return CostPrediction(mean, np.minimum(np.maximum(lower, 0.0), mean), np.maximum(upper, mean))
+        out = np.empty((len(features), 3))
+        _predict(features, self._mean.margins(features), self._quantiles.margins(features), self._fitted, out)
+        return CostPrediction(out[:, 0], out[:, 1], out[:, 2])
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """TreeSHAP contributions in dollars [n, BASE_FEATURES]; with `bias` they sum to the prediction.
 
         Exact for the trees; what recalibration adds or takes is shared among the features by size.
         """
-        exact = self._explained.of(features) * self.calibration.scale
-        trees = exact.sum(axis=1) + self.bias()
-        size = np.abs(exact)
-        added = (self._recalibrated(trees) - trees) / np.maximum(size.sum(axis=1), 1e-9)
-        return np.asarray(exact + size * added[:, None], np.float32)
-
-    def _recalibrated(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        floor = self.calibration.floor
-        return np.maximum(recalibrated(np.maximum(mean, floor), *self._curve), floor)
+        out = np.empty(features.shape, np.float32)
+        _share(self._explained.of(features), self.bias(), self._fitted, out)
+        return out
 
     def bias(self) -> float:
         """The prediction in dollars for nobody in particular, to which the contributions add."""

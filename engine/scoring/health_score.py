@@ -8,9 +8,10 @@ but age and sex there is no score: the state is INSUFFICIENT, and score and cost
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.model_set import ModelSet
@@ -21,7 +22,7 @@ from engine.scoring.ensemble import Ensemble
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.interventions import Catalogue, Intervention
 from engine.scoring.physiology import PhysiologyModel
-from engine.scoring.risk_factors import Ranked, ranked
+from engine.scoring.risk_factors import Grounds, Ranked, factors_of
 from engine.scoring.score_kernel import NO_SCORE, Fitted, Known, Scored, score
 from engine.scoring.steps_forecast import StepsForecaster
 
@@ -31,7 +32,7 @@ COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
 INSUFFICIENT = RISK_CATEGORIES[-1]
 Picked = slice | NDArray[np.int64]
 """Some members of many, by their places."""
-_SAID = np.array([i for i, feature in enumerate(BASE_FEATURES) if feature.group != "demographic"])
+_SAID = np.array([feature.group != "demographic" for feature in BASE_FEATURES])
 
 
 def category_name(category: int) -> str:
@@ -87,14 +88,6 @@ class ScoringRules:
             )
 
 
-class Grounds(NamedTuple):
-    """What the factors of members are told from: `features` and base risk's `contributions` [n, BASE_FEATURES], the
-    latter in dollars, both float32."""
-
-    features: NDArray[np.float32]
-    contributions: NDArray[np.float32]
-
-
 _Columns = TypeVar("_Columns", Known, Grounds, Scored)
 
 
@@ -110,10 +103,20 @@ def taken(columns: _Columns, rows: Picked) -> _Columns:
     return kind(*(column[rows] for column in columns))
 
 
+@njit(cache=True, nogil=True)
+def _heard(features: NDArray[np.float32], said: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
+    for i in range(len(features)):
+        out[i] = False
+        for k in range(len(said)):
+            value = features[i, k]
+            out[i] |= said[k] and value != 0 and value == value
+
+
 def heard(features: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Of whom [n] anything but age and sex is known by their base features."""
-    said = features[:, _SAID]
-    return np.asarray(((said != 0) & (said == said)).any(axis=1))
+    out = np.empty(len(features), np.bool_)
+    _heard(features, _SAID, out)
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +171,5 @@ class HealthScorer:
 
     def explain(self, known: Known, scores: Scored, grounds: Grounds) -> Explanations:
         """Why the scores are what they are, and what may be done."""
-        logs = np.column_stack([scores.effects, scores.disease, scores.physiology])
-        dollars = np.concatenate([grounds.contributions, known.base_cost[:, :1] * np.expm1(logs)], axis=1)
-        values = np.column_stack([grounds.features, known.month, scores.raf, np.exp(scores.physiology)])
-        factors = ranked(dollars, values, scores.news2, self.rules.news2_high)
+        factors = factors_of(known, scores, grounds, self.rules.news2_high)
         return Explanations(factors, self.catalogue.recommend(factors, scores.category))

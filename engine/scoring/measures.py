@@ -1,6 +1,7 @@
 """The physiology model's measures from laboratory results, self-rated health, age and sex."""
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.metrics import LAB_INDEX
@@ -41,6 +42,27 @@ _TESTS = np.array([LAB_INDEX[test] for test in MEASURE_OF_TEST])
 _COLUMNS = np.array([INDEX[measure] for measure in MEASURE_OF_TEST.values()])
 
 
+@njit(cache=True, nogil=True)
+def _measure(
+    features: NDArray[np.float32],
+    lab_value: NDArray[np.float64],
+    lab_time: NDArray[np.int64],
+    as_of_us: NDArray[np.int64],
+    said: NDArray[np.int64],
+    told: NDArray[np.int64],
+    tests: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    """Features `said` into columns `told`, valid results of `tests` into `columns`."""
+    for i in range(len(features)):
+        for k in range(len(said)):
+            out[i, told[k]] = features[i, said[k]]
+        for k in range(len(tests)):
+            if as_of_us[i] - VALID_US < lab_time[i, tests[k]] <= as_of_us[i]:
+                out[i, columns[k]] = lab_value[i, tests[k]]
+
+
 def measures(
     features: NDArray[np.float32],
     lab_value: NDArray[np.float64],
@@ -52,10 +74,7 @@ def measures(
     A result after the as-of time or older than VALID_US is not known (NaN).
     """
     out = np.full((len(features), len(MEASURES)), np.nan)
-    out[:, _TOLD] = features[:, _FEATURES]
-    times = lab_time[:, _TESTS]
-    at = as_of_us[:, None]
-    out[:, _COLUMNS] = np.where((times <= at) & (times > at - VALID_US), lab_value[:, _TESTS], np.nan)
+    _measure(features, lab_value, lab_time, as_of_us, _FEATURES, _TOLD, _TESTS, _COLUMNS, out)
     return out
 
 

@@ -8,11 +8,11 @@ from engine.domain.events import CONDITIONS
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.health_score import Grounds
 from engine.scoring.known_kernel import gather
 from engine.scoring.measures import measures, valid
 from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import PhysiologyModel
+from engine.scoring.risk_factors import Grounds
 from engine.scoring.score_kernel import Known
 from engine.scoring.state_kernels import DAYS, NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster

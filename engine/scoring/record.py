@@ -11,9 +11,9 @@ from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRICS
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
-from engine.scoring.health_score import Grounds, HealthScorer, heard
+from engine.scoring.health_score import HealthScorer, heard
 from engine.scoring.measures import measures
-from engine.scoring.risk_factors import RiskFactor
+from engine.scoring.risk_factors import Grounds, RiskFactor
 from engine.scoring.score_kernel import Known
 from engine.scoring.told import score_columns, told_rows
 from engine.scoring.vitals import VITALS

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from engine.domain.decimals import shortest
+from engine.domain.decimals import shortest_of
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.scoring import clinical
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
+from engine.scoring.score_kernel import Known, Scored
 
 TOP = 5
 _WEARABLES = tuple(METRICS[METRIC_INDEX[code]] for code in COMPONENTS)
@@ -44,6 +46,14 @@ class RiskFactor(msgspec.Struct, frozen=True):
     unit: str
 
 
+class Grounds(NamedTuple):
+    """What the factors of members are told from: `features` and base risk's `contributions` [n, BASE_FEATURES], the
+    latter in dollars, both float32."""
+
+    features: NDArray[np.float32]
+    contributions: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """The factors of members as columns [n, TOP]: index into FACTORS, -1 behind the last, dollars and value.
@@ -58,21 +68,78 @@ class Ranked:
 
 
 @njit(cache=True, nogil=True)
-def _largest(dollars: NDArray[np.float64], which: NDArray[np.int64]) -> None:
-    """The columns of the largest amounts of each row by size, of equal ones the first column, into which [n, TOP]."""
-    most = which.shape[1]
+def _carried(value: float, scale: float, digits: int) -> float:
+    """The value in so many decimals, of which `scale` is the power of ten, as it comes back from a float32."""
+    return float(shortest_of(np.float32(np.rint(value * scale) / scale), digits))
+
+
+@njit(cache=True, nogil=True)
+def _largest(dollars: NDArray[np.float64], which: NDArray[np.int64]) -> int:
+    """The columns of the largest amounts by size, of equal ones the first column, into `which`; how many."""
+    held, most = 0, len(which)
+    for column in range(len(dollars)):
+        size = abs(dollars[column])
+        if size == 0.0 or (held == most and size <= abs(dollars[which[most - 1]])):
+            continue
+        at = held if held < most else most - 1
+        held = min(held + 1, most)
+        while at > 0 and size > abs(dollars[which[at - 1]]):
+            which[at] = which[at - 1]
+            at -= 1
+        which[at] = column
+    return held
+
+
+@njit(cache=True, nogil=True)
+def _rank(
+    dollars: NDArray[np.float64],
+    values: NDArray[np.float64],
+    news2: NDArray[np.int64],
+    news2_high: int,
+    which: NDArray[np.int64],
+    sizes: NDArray[np.float64],
+    known: NDArray[np.float64],
+) -> None:
+    """`ranked` into its columns."""
+    chosen = np.empty(which.shape[1], np.int64)
+    which[:], sizes[:], known[:] = -1, np.nan, np.nan
     for i in range(len(dollars)):
-        held = 0
-        for column in range(dollars.shape[1]):
-            size = abs(dollars[i, column])
-            if held == most and size <= abs(dollars[i, which[i, most - 1]]):
-                continue
-            at = held if held < most else most - 1
-            held = min(held + 1, most)
-            while at > 0 and size > abs(dollars[i, which[i, at - 1]]):
-                which[i, at] = which[i, at - 1]
-                at -= 1
-            which[i, at] = column
+        at = 0
+        if news2[i] >= news2_high:
+            which[i, 0], known[i, 0], at = NEWS2, news2[i], 1
+        for k in range(min(_largest(dollars[i], chosen), len(chosen) - at)):
+            column = chosen[k]
+            size = _carried(dollars[i, column], 100.0, 2)
+            if size != 0.0:
+                which[i, at], sizes[i, at] = column, size
+                known[i, at] = _carried(values[i, column], 1000.0, 3)
+                at += 1
+
+
+@njit(cache=True, nogil=True)
+def _weigh(
+    known: Known, scores: Scored, grounds: Grounds, dollars: NDArray[np.float64], values: NDArray[np.float64]
+) -> None:
+    """What each factor but NEWS2 moves the cost by, and the value behind it: rows of the columns of `ranked`."""
+    base, worn = grounds.features.shape[1], scores.effects.shape[1]
+    for i in range(len(dollars)):
+        cost = known.base_cost[i, 0]
+        for k in range(base):
+            dollars[i, k], values[i, k] = grounds.contributions[i, k], grounds.features[i, k]
+        for k in range(worn):
+            dollars[i, base + k] = cost * np.expm1(scores.effects[i, k])
+            values[i, base + k] = known.month[i, k]
+        dollars[i, base + worn], values[i, base + worn] = cost * np.expm1(scores.disease[i]), scores.raf[i]
+        dollars[i, base + worn + 1] = cost * np.expm1(scores.physiology[i])
+        values[i, base + worn + 1] = np.exp(scores.physiology[i])
+
+
+def factors_of(known: Known, scores: Scored, grounds: Grounds, news2_high: int) -> Ranked:
+    """The TOP factors of scored members."""
+    dollars = np.empty((len(scores.score), NEWS2))
+    values = np.empty_like(dollars)
+    _weigh(known, scores, grounds, dollars, values)
+    return ranked(dollars, values, scores.news2, news2_high)
 
 
 def ranked(
@@ -83,22 +150,10 @@ def ranked(
     `dollars` and `values` [n, columns] are the TreeSHAP values of the base features and what the wearables, the HCCs
     and physiology add, and the values behind them; less than half a cent is no factor.
     """
-    which = np.full((len(dollars), TOP), -1, np.int64)
-    _largest(dollars, which)
-    sizes = _carried(np.take_along_axis(dollars, which, axis=1), 2)
-    known = _carried(np.take_along_axis(values, which, axis=1), 3)
-    none = sizes == 0
-    which[none], sizes[none], known[none] = -1, np.nan, np.nan
-    alarming = np.flatnonzero(news2 >= news2_high)
-    for column, first in ((which, NEWS2), (sizes, np.nan), (known, news2[alarming])):
-        column[alarming, 1:] = column[alarming, :-1]
-        column[alarming, 0] = first
+    which = np.empty((len(dollars), TOP), np.int64)
+    sizes, known = np.empty(which.shape), np.empty(which.shape)
+    _rank(dollars, values, news2, news2_high, which, sizes, known)
     return Ranked(which, sizes, known)
-
-
-def _carried(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
-    """The values in so many decimals, as they come back from a float32 of them."""
-    return shortest(np.round(values, digits).astype(np.float32), digits)
 
 
 def told(

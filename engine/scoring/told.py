@@ -7,13 +7,8 @@ import numpy as np
 
 from engine.domain.batch import RealLists, TextColumn, TextLists
 from engine.scoring import clinical, risk_factors
-from engine.scoring.health_score import (
-    CATEGORIES,
-    COMPONENTS,
-    INSUFFICIENT,
-    Grounds,
-    HealthScorer,
-)
+from engine.scoring.health_score import CATEGORIES, COMPONENTS, INSUFFICIENT, HealthScorer
+from engine.scoring.risk_factors import Grounds
 from engine.scoring.score_kernel import Known, Scored
 
 _FACTOR_COLUMNS = ("factor_dollars", "factor_values", "hccs")

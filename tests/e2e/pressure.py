@@ -22,6 +22,12 @@ class Seen:
     def count(self, status: int) -> int:
         return len(self.latencies.get(status, ()))
 
+    def quantiles(self, status: int) -> str:
+        """Median and 99th percentile of the latencies of answers with this status, in words."""
+        ordered = sorted(self.latencies.get(status, [float("nan")]))
+        median, late = (ordered[int(share * (len(ordered) - 1))] * 1000 for share in (0.5, 0.99))
+        return f"p50 {median:.0f} ms, p99 {late:.0f} ms"
+
     @property
     def statuses(self) -> dict[int, int]:
         return {status: len(spent) for status, spent in self.latencies.items()}

@@ -85,12 +85,13 @@ def test_overload_is_shed_and_passes(stack: RunningStack, expected: bytes, recor
     answer = stack.http.post("/v1/scores/bulk", content=bulk, headers=kind)
     assert answer.status_code == 200, answer.text[:500]
     many = press(stack.endpoints.http, heavy, answer.content, 400, 4.0)
-    record_property("overload", f"{many.statuses}, failed {len(many.failed)}")
+    record_property("overload", f"{many.statuses}, failed {len(many.failed)}, served: {many.quantiles(200)}")
     assert set(many.statuses) == {200, 503} and not many.wrong and not many.failed, (many.statuses, many.failed[:3])
     for headers, body in many.refusals:
         assert headers["retry-after"] == "1" and headers["content-type"] == "application/problem+json"
         assert json.loads(body)["status"] == 503
     after = press(stack.endpoints.http, ASK, expected, 1, 1.0)
+    record_property("after overload", f"{after.statuses}, {after.quantiles(200)}")
     assert set(after.statuses) == {200} and not after.failed and not after.wrong
 
 
@@ -107,7 +108,7 @@ def under_load(stack: RunningStack, expected: bytes, seconds: float, action) -> 
     return found[0]
 
 
-def test_a_rolling_update_fails_no_request(stack: RunningStack, expected: bytes) -> None:
+def test_a_rolling_update_fails_no_request(stack: RunningStack, expected: bytes, record_property) -> None:
     before = {process.pid for process in replicas(stack)}
     script = """
 import sys
@@ -152,6 +153,7 @@ run_endpoints(load_settings(), load_rules(), endpoints, directory)
         stop.set()
         thread.join()
     answered = sum(each.count(200) for each in seen)
+    record_property("rolling update", f"{answered} answered, failed {sum(len(each.failed) for each in seen)}")
     assert answered > 100 and not any(each.wrong for each in seen)
     assert not [each.failed for each in seen if each.failed]
     assert all(set(each.statuses) == {200} for each in seen)
@@ -184,7 +186,7 @@ def _memory(stack: RunningStack) -> dict[str, int]:
     return {name: sum(process.memory_info().rss for process in found) for name, found in parts.items()}
 
 
-def _soak(stack: RunningStack, expected: bytes, rounds: int, seconds: float) -> None:
+def _soak(stack: RunningStack, expected: bytes, rounds: int, seconds: float, record_property) -> None:
     press(stack.endpoints.http, ASK, expected, 16, seconds)  # pools, caches and buffers fill
     before, answered = _memory(stack), 0
     for _ in range(rounds):
@@ -193,16 +195,17 @@ def _soak(stack: RunningStack, expected: bytes, rounds: int, seconds: float) -> 
         answered += seen.count(200)
     after = _memory(stack)
     grown = {name: (after[name] - before[name]) / 1e6 for name in before}
+    record_property("grown", f"{answered} answered, MB {grown}")
     assert all(more < 8 for more in grown.values()), (answered, grown)
 
 
-def test_memory_stays_flat(stack: RunningStack, expected: bytes) -> None:
-    _soak(stack, expected, 2, 5.0)
+def test_memory_stays_flat(stack: RunningStack, expected: bytes, record_property) -> None:
+    _soak(stack, expected, 2, 5.0, record_property)
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_for_minutes(stack: RunningStack, expected: bytes) -> None:
-    _soak(stack, expected, 20, 30.0)
+def test_memory_stays_flat_for_minutes(stack: RunningStack, expected: bytes, record_property) -> None:
+    _soak(stack, expected, 20, 30.0, record_property)
 
 
 def test_the_access_log_names_no_member_and_the_metrics_count(stack: RunningStack) -> None:
