@@ -13,7 +13,8 @@ import ray.data
 
 from engine.errors import HccError
 from engine.learning.arrow_files import text_columns
-from engine.scoring.hcc.members import Members, Refusal
+from engine.scoring.hcc.members import Members
+from engine.scoring.hcc.reading import Refusal
 from engine.scoring.hcc.score import HccScorer
 
 

@@ -45,7 +45,7 @@ def measure(model: str, members: int, runs: int) -> dict[str, float]:
     people, diagnoses = crowd(model, members)
     scorer = HccScorer.of(people, model, year)
     rows = scorer.index.rows(diagnoses["member_id"].combine_chunks())
-    numbers = encode_codes(diagnoses["icd10"].combine_chunks(), compiled(model, year))
+    numbers = encode_codes(diagnoses["icd10"].combine_chunks(), compiled(model, year).codes.lookup)
 
     def encoded() -> None:
         fresh = HccScorer(model, year, scorer.members)

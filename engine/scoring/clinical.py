@@ -47,7 +47,7 @@ def categories_of(
     if not any(diagnoses):
         return ccs
     arrays = compiled(MODEL, PAYMENT_YEAR)
-    numbers = encode_codes(pa.array([code for codes in diagnoses for code in codes], pa.string()), arrays)
+    numbers = encode_codes(pa.array([code for codes in diagnoses for code in codes], pa.string()), arrays.codes.lookup)
     rows = np.repeat(np.arange(len(diagnoses)), [len(codes) for codes in diagnoses])
     kernels.collect(rows, numbers, age, female, arrays.codes, arrays.edits, True, ccs)
     return ccs

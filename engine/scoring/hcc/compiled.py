@@ -1,5 +1,6 @@
 """A model as arrays: what the kernels read."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import NamedTuple
 
@@ -17,15 +18,18 @@ _FIRST_AGES = (0, 35, 45, 55, 60, 65, 70, 75, 80, 85, 90, 95)
 _NE_FIRST_AGES = (0, 35, 45, 55, 60, 65, 66, 67, 68, 69, 70, 75, 80, 85, 90, 95)
 
 
-class Codes(NamedTuple):
-    """Open addressing from packed codes to code numbers: `keys` uint64 (0 empty), `numbers`, and the shift of the hash.
-
-    `words` [codes, 2] are the CCs of a code, `edit` [codes] its edit or -1.
-    """
+class CodeIndex(NamedTuple):
+    """Open addressing from packed codes to their numbers: `keys` uint64 (0 empty), `numbers`, the shift of the hash."""
 
     keys: NDArray[np.uint64]
     numbers: NDArray[np.int32]
     shift: int
+
+
+class Codes(NamedTuple):
+    """Codes by number: `lookup` of a code, the CCs `words` [codes, 2] of each, and its `edit` or -1."""
+
+    lookup: CodeIndex
     words: NDArray[np.uint64]
     edit: NDArray[np.int32]
 
@@ -90,19 +94,24 @@ def pack(code: str) -> int:
     return int.from_bytes(code.encode("ascii"), "big")
 
 
-def _codes(model: HccModel, edit_number: dict[str, int]) -> Codes:
-    size = 1 << (4 * len(model.codes) - 1).bit_length()
+def index_of(codes: Collection[str]) -> CodeIndex:
+    """The index of codes, which are numbered in their order."""
+    size = 1 << (4 * len(codes) - 1).bit_length()
     keys, numbers = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
     shift = 64 - (size.bit_length() - 1)
-    for number, code in enumerate(model.codes):
+    for number, code in enumerate(codes):
         key = pack(code)
         place = (key * _HASH & (2**64 - 1)) >> shift
         while keys[place]:
             place = (place + 1) % size
         keys[place], numbers[place] = key, number
+    return CodeIndex(keys, numbers, shift)
+
+
+def _codes(model: HccModel, edit_number: dict[str, int]) -> Codes:
     words = np.array([model.words(hccs) for hccs in model.codes.values()])
     edit = np.array([edit_number.get(code, -1) for code in model.codes], np.int32)
-    return Codes(keys, numbers, shift, words, edit)
+    return Codes(index_of(model.codes), words, edit)
 
 
 def _edits(model: HccModel) -> Edits:

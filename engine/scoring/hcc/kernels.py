@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from engine.domain.raw_bytes import trailing_zeros
-from engine.scoring.hcc.compiled import DISABLED_BIT, MAX_AGE, Codes, Edits, Rules, Variables
+from engine.scoring.hcc.compiled import DISABLED_BIT, MAX_AGE, CodeIndex, Codes, Edits, Rules, Variables
 
 UNMAPPED, MALFORMED = -1, -2
 NE, INSTITUTIONAL = 7, 6
@@ -19,7 +19,7 @@ _SPACE, _DOT = 32, 46
 
 
 @intrinsic
-def _popcount(typing: Any, word: Any) -> Any:
+def popcount(typing: Any, word: Any) -> Any:
     """Number of bits set in a uint64."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -29,7 +29,7 @@ def _popcount(typing: Any, word: Any) -> Any:
 
 
 @njit(cache=True)
-def encode(offsets: NDArray[Any], text: NDArray[np.uint8], codes: Codes, out: NDArray[np.int32]) -> None:
+def encode(offsets: NDArray[Any], text: NDArray[np.uint8], codes: CodeIndex, out: NDArray[np.int32]) -> None:
     """Numbers of the codes given as UTF-8 `text` between `offsets`: UNMAPPED, MALFORMED, or the code's number.
 
     A code is a letter, a digit and one to five letters or digits; dots, spaces around it and case do not matter.
@@ -284,7 +284,7 @@ def list_hccs(
     for row in range(len(hccs)):
         at = offsets[row]
         if len(out) == 0:
-            offsets[row + 1] = at + _popcount(hccs[row, 0]) + _popcount(hccs[row, 1])
+            offsets[row + 1] = at + popcount(hccs[row, 0]) + popcount(hccs[row, 1])
             continue
         for word in range(2):
             rest = hccs[row, word]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from engine.errors import HccError
 from engine.scoring.hcc import kernels
-from engine.scoring.hcc.compiled import Compiled, compiled
+from engine.scoring.hcc.compiled import CodeIndex, Compiled, compiled
 from engine.scoring.hcc.member_index import MemberIndex
-from engine.scoring.hcc.members import Members, Refusal, read_members
+from engine.scoring.hcc.members import Members, read_members
 from engine.scoring.hcc.model import MACI, SEGMENTS, HccModel, load_model
+from engine.scoring.hcc.reading import Refusal
 
 Columns: TypeAlias = pa.Table | Mapping[str, Any]
 _CHUNK = 1 << 25
@@ -141,7 +142,7 @@ class HccScorer:
         table = members if isinstance(members, pa.Table) else pa.table(dict(members))
         read, refusals = read_members(table, payment_year, loaded.recodes_64)
         if refusals and not report:
-            raise HccError(_told(refusals))
+            raise HccError(told(refusals))
         return cls(model, payment_year, read, mce, report, list(refusals))
 
     def add(self, diagnoses: Columns) -> None:
@@ -156,7 +157,7 @@ class HccScorer:
 
     def _add(self, ids: pa.Array, icd10: pa.Array) -> None:
         rows = self.index.rows(ids)
-        numbers = encode_codes(icd10, self._arrays)
+        numbers = encode_codes(icd10, self._arrays.codes.lookup)
         wrong = (rows < 0) | (numbers == kernels.MALFORMED)
         if wrong.any():
             self._refuse(ids, icd10, rows, numbers, wrong)
@@ -207,7 +208,7 @@ class HccScorer:
         already = {refusal.member_id for refusal in self.refused}
         fresh = [refusal for refusal in refusals if refusal.member_id not in already]
         if fresh and not self.report:
-            raise HccError(_told(fresh))
+            raise HccError(told(fresh))
         self.refused += fresh
         self._bad.update(rows)
 
@@ -257,15 +258,16 @@ def _pairs(ids: pa.Array, icd10: Any) -> pa.Table:
     return pa.table({"member_id": text(ids), "icd10": text(icd10)})
 
 
-def _told(refusals: list[Refusal]) -> str:
+def told(refusals: list[Refusal]) -> str:
+    """The first refusal, and how many more there are."""
     more = len(refusals) - 1
     return f"{refusals[0]}" + (f" (and {more} more)" if more else "")
 
 
-def encode_codes(icd10: pa.Array, arrays: Compiled) -> NDArray[np.int32]:
+def encode_codes(icd10: pa.Array, codes: CodeIndex) -> NDArray[np.int32]:
     """Numbers of ICD-10-CM codes: UNMAPPED where the model has no CC for it, MALFORMED where it is none."""
     if pa.types.is_dictionary(icd10.type):
-        numbers = encode_codes(icd10.dictionary, arrays)
+        numbers = encode_codes(icd10.dictionary, codes)
         indices = icd10.indices.fill_null(0)
         out = numbers[np.asarray(indices)] if len(numbers) else np.zeros(len(icd10), np.int32)
     else:
@@ -277,7 +279,7 @@ def encode_codes(icd10: pa.Array, arrays: Compiled) -> NDArray[np.int32]:
         if len(icd10):
             bounds = np.frombuffer(offsets, width)[icd10.offset : icd10.offset + len(icd10) + 1]
             letters = np.zeros(1, np.uint8) if text is None or not text.size else np.frombuffer(text, np.uint8)
-            kernels.encode(bounds, letters, arrays.codes, out)
+            kernels.encode(bounds, letters, codes, out)
     if icd10.null_count:
         out = np.where(np.asarray(pc.is_null(icd10)), np.int32(kernels.MALFORMED), out)
     return out
