@@ -59,6 +59,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import rule, generated doc
 	$(BIN)/vitanexus docs --check
 
 bench: $(VENV)/.installed-dev ## the benchmarks; writes benchmarks/results/
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[local,ops,dev,peers]'
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.hcc
 	$(BIN)/python -m benchmarks.scoring

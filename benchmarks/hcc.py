@@ -1,6 +1,7 @@
-"""CMS-HCC: members a second on one core, beside hccinfhir in the same run. Writes benchmarks/results/hcc-<date>.md.
+"""CMS-HCC and HHS-HCC: members a second on one core, beside hccinfhir and hccpy in the same run.
 
-Each member has eight random codes of the model. Figures are medians of several runs, kernels warm.
+Writes benchmarks/results/hcc-<date>.md. Each member has eight random codes of the model. Figures are medians of several
+runs, kernels warm.
 """
 
 import datetime as dt
@@ -14,12 +15,15 @@ import typer
 
 from benchmarks import machine
 from engine.scoring.hcc.compiled import compiled
+from engine.scoring.hcc.hhs.model import METALS, load_hhs
+from engine.scoring.hcc.hhs.score import score as hhs_score
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.score import HccScorer, encode_codes, score
 
 CODES = 8
 RESULTS = Path(__file__).parent / "results"
 YEARS = {"v28": 2026, "v24": 2025}
+BENEFIT_YEAR = 2025
 
 
 def crowd(model: str, members: int) -> tuple[pa.Table, pa.Table]:
@@ -83,23 +87,86 @@ def peer(model: str, members: int, runs: int) -> float:
     return members / machine.seconds(work, runs)
 
 
+def adults(members: int) -> tuple[pa.Table, pa.Table, list[str]]:
+    """Adults of commercial plans and their diagnoses of the benefit year, and the model's codes."""
+    chance = np.random.default_rng(1)
+    codes = list(load_hhs(BENEFIT_YEAR).codes)
+    ids = pa.array(np.char.add("M", np.char.zfill(np.arange(members).astype("U8"), 8)))
+    age = chance.integers(21, 65, members)
+    born = (np.datetime64(f"{BENEFIT_YEAR}-01-01") - np.datetime64("1970-01-01")).astype(int) - 365.25 * age - 100
+    people = {
+        "member_id": ids,
+        "sex": pa.array(np.array(["F", "M"])[chance.integers(0, 2, members)]),
+        "birth_date": pa.array(born.astype(np.int32), pa.date32()),
+        "metal": pa.array(np.array(METALS)[chance.integers(0, 5, members)]),
+        "duration": chance.integers(1, 13, members),
+        "last_day": pa.array(np.full(members, np.datetime64(f"{BENEFIT_YEAR}-12-31")).astype("M8[D]")),
+    }
+    first = int(np.datetime64(f"{BENEFIT_YEAR}-01-01").astype(int))
+    diagnoses = {
+        "member_id": ids.take(pa.array(np.repeat(np.arange(members), CODES))),
+        "icd10": pa.array(np.array(codes)[chance.integers(0, len(codes), CODES * members)]),
+        "service_date": pa.array((first + chance.integers(120, 365, CODES * members)).astype(np.int32), pa.date32()),
+    }
+    return pa.table(people), pa.table(diagnoses), codes
+
+
+def measure_hhs(members: int, runs: int) -> dict[str, float]:
+    """Adults a second by way of HHS-HCC scoring."""
+    people, diagnoses, _ = adults(members)
+    ways = {
+        "strings in, scores out at one metal": lambda: hhs_score(
+            people, diagnoses, BENEFIT_YEAR, metal="silver"
+        ).table(),
+        "five metals and ledger": lambda: hhs_score(people, diagnoses, BENEFIT_YEAR, all_metals=True).ledger(),
+    }
+    return {name: members / machine.seconds(work, runs) for name, work in ways.items()}
+
+
+def peer_hhs(members: int, runs: int) -> float:
+    """Adults a second of hccpy's HHS-HCC engine, on the first of the same adults."""
+    from hccpy.hhshcc import HHSHCCEngine
+
+    people, diagnoses, _ = adults(members)
+    codes: dict[str, list[str]] = {}
+    for row in diagnoses.to_pylist():
+        codes.setdefault(row["member_id"], []).append(row["icd10"])
+    engine, persons = HHSHCCEngine("2022"), people.to_pylist()
+
+    def work() -> None:
+        for person in persons:
+            engine.profile(
+                codes[person["member_id"]],
+                age=BENEFIT_YEAR - person["birth_date"].year,
+                sex=person["sex"],
+                enroll_months=person["duration"],
+                plate=person["metal"][0].upper(),
+            )
+
+    return members / machine.seconds(work, runs)
+
+
 def run(
     members: Annotated[int, typer.Option(help="members scored")] = 1_000_000,
     runs: Annotated[int, typer.Option(help="runs, of which the median counts")] = 5,
     out: Annotated[Path | None, typer.Option(help="file; benchmarks/results/hcc-<date>.md where left out")] = None,
 ) -> None:
-    """Measure members a second of V28 and V24, and write the table."""
+    """Measure members a second of V28, V24 and HHS-HCC, and write the table."""
     process = psutil.Process()
     process.cpu_affinity([process.cpu_affinity()[0]])
     pa.set_cpu_count(1)
     described = machine.describe()
-    lines = ["# CMS-HCC on one core", "", f"{members:,} members with {CODES} codes each.", ""]
-    lines += ["| model | way | members/s | to hccinfhir |", "|---|---|---|---|"]
+    lines = ["# CMS-HCC and HHS-HCC on one core", "", f"{members:,} members with {CODES} codes each.", ""]
+    lines += ["| model | way | members/s | to the peer |", "|---|---|---|---|"]
     for model in YEARS:
         other = peer(model, 2000, runs)
         for way, rate in measure(model, members, runs).items():
             lines.append(f"| {model} | {way} | {rate:,.0f} | {rate / other:,.0f} |")
         lines.append(f"| {model} | hccinfhir 0.4.0 | {other:,.0f} | 1 |")
+    other = peer_hhs(2000, runs)
+    for way, rate in measure_hhs(members, runs).items():
+        lines.append(f"| HHS-HCC {BENEFIT_YEAR} | {way} | {rate:,.0f} | {rate / other:,.0f} |")
+    lines.append(f"| HHS-HCC 2022 | hccpy 0.1.5 | {other:,.0f} | 1 |")
     peak = process.memory_info().rss
     lines += ["", f"Resident at the end: {peak / 1e9:.2f} GB, inputs included.", ""]
     lines += ["| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in described.items())]

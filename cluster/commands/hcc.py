@@ -1,8 +1,7 @@
-"""`vitanexus hcc`: clinical risk by CMS-HCC, for files of members and diagnoses."""
+"""`vitanexus hcc`: clinical risk by CMS-HCC and HHS-HCC, for files of members and diagnoses."""
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cluster.commands import hcc_files, hhs
 from cluster.commands.described import Check, tell_columns
 from cluster.commands.ray_session import ray_session
 
@@ -19,22 +19,33 @@ if TYPE_CHECKING:
 
     from engine.scoring.hcc.score import HccScores
 
-hcc = typer.Typer(help="Clinical risk: CMS-HCC scores of members from their diagnoses.", no_args_is_help=True)
+hcc = typer.Typer(
+    help="Clinical risk of members from their diagnoses: CMS-HCC (Medicare) and HHS-HCC (commercial cover).",
+    no_args_is_help=True,
+)
 _console = Console(highlight=False)
-_ROWS = 2_000_000
 
 Members = Annotated[
     Path,
     typer.Option(
         help="Parquet or CSV: member_id, birth_date or age, sex, orec; and if there are any dual, new_enrollee, snp, "
-        "lti, ltimcaid, nemcaid"
+        "lti, ltimcaid, nemcaid. For hhs: member_id, sex, birth_date, age_last or last_day, metal, duration or days, "
+        "csr; or CMS's own names, such as ENROLID"
     ),
 ]
-Diagnoses = Annotated[Path, typer.Option(help="Parquet or CSV: member_id, icd10; in any order")]
-Model = Annotated[
-    Literal["v28", "v24", "blend"], typer.Option(help="CMS-HCC model; blend weighs both as the year pays")
+Diagnoses = Annotated[
+    Path, typer.Option(help="Parquet or CSV: member_id, icd10, for hhs service_date, too; in any order")
 ]
+Model = Annotated[
+    Literal["v28", "v24", "blend", "hhs"],
+    typer.Option(help="CMS-HCC model, blend weighs both as the year pays; hhs for individual and small group cover"),
+]
+BenefitYear = Annotated[int | None, typer.Option(help="hhs: benefit year, 2021 to 2025")]
+Drugs = Annotated[Path | None, typer.Option(help="hhs: Parquet or CSV: member_id, ndc or hcpcs, fill_date if known")]
 PaymentYear = Annotated[int, typer.Option(help="payment year: age counts on its 1 February")]
+OnError = Annotated[
+    Literal["stop", "report"], typer.Option(help="stop at what cannot be used, or report it and score the rest")
+]
 Mce = Annotated[bool, typer.Option("--mce/--no-mce", help="apply the Medicare Code Editor's age edits, as CMS does")]
 
 
@@ -45,24 +56,35 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Parquet or CSV to write, one row a member")] = None,
     model: Model = "v28",
     payment_year: PaymentYear = 2026,
+    benefit_year: BenefitYear = None,
+    drugs: Drugs = None,
+    metal: Annotated[
+        Literal["own", "platinum", "gold", "silver", "bronze", "catastrophic", "all"],
+        typer.Option(help="hhs: level at which everybody is scored; all adds a column each"),
+    ] = "own",
     all_segments: Annotated[bool, typer.Option("--all-segments", help="score everybody in all nine segments")] = False,
     ledger: Annotated[Path | None, typer.Option(help="file to write what each score is made of")] = None,
-    on_error: Annotated[
-        Literal["stop", "report"], typer.Option(help="stop at what cannot be used, or report it and score the rest")
-    ] = "stop",
+    on_error: OnError = "stop",
     errors: Annotated[Path | None, typer.Option(help="CSV for `report`; OUT.errors.csv where left out")] = None,
     mce: Mce = True,
     workers: Annotated[int, typer.Option(help="Ray workers; 0 scores in this process", min=0)] = 0,
     address: Annotated[str, typer.Option(help="Ray cluster; empty starts one here for --workers")] = "",
     check: Check = False,
 ) -> None:
-    """Score members: segment, HCCs, raw, normalised and payment score.
+    """Score members: segment, HCCs, raw, normalised and payment score; hhs: metal, HCCs, drug classes, score.
 
     Example: vitanexus hcc score --members m.parquet --diagnoses d.parquet --payment-year 2026 --out raf.parquet
+    Example: vitanexus hcc score --model hhs --benefit-year 2025 --members m.csv --diagnoses d.csv --drugs n.csv
+    --out scores.parquet
     """
     from engine.scoring.hcc.score import blend
 
-    table = _read(members, _TEXT)
+    if model == "hhs":
+        files, told_year = hhs.Files(members, diagnoses, drugs), hhs.year(benefit_year)
+        with ray_session(workers, address) as held:
+            hhs.score(files, told_year, metal, out, ledger, on_error, errors, check, held)
+        return
+    table = hcc_files.read(members)
     if check:
         _check(table, diagnoses, "v28" if model == "blend" else model, payment_year)
         return
@@ -74,11 +96,11 @@ def score(
             for name in _models(model, payment_year)
         }
     if model == "blend":
-        _write(blend(scores.get("v24"), scores["v28"]), out)
+        hcc_files.write(blend(scores.get("v24"), scores["v28"]), out)
     else:
-        _write(scores[model].table(), out)
+        hcc_files.write(scores[model].table(), out)
     if ledger is not None:
-        _write(_ledger(scores), ledger)
+        hcc_files.write(_ledger(scores), ledger)
     first = next(iter(scores.values()))
     typer.echo(f"{len(first.members):,} members scored with {' and '.join(scores)} for {payment_year}: {out}")
     _tell(scores, on_error == "report", errors or out.with_name(out.name + ".errors.csv"))
@@ -88,7 +110,7 @@ def _check(members: "pa.Table", diagnoses: Path, model: str, payment_year: int) 
     from engine.scoring.hcc.score import HccScorer
 
     tell_columns("members", members)
-    told = _read(diagnoses, _TEXT)
+    told = hcc_files.read(diagnoses)
     tell_columns("diagnoses", told)
     scorer = HccScorer.of(members, model, payment_year, report=True)
     scorer.add(told)
@@ -105,8 +127,10 @@ def explain(
     member: Annotated[str, typer.Option(help="member_id")],
     members: Members,
     diagnoses: Diagnoses,
-    model: Annotated[Literal["v28", "v24"], typer.Option(help="CMS-HCC model")] = "v28",
+    model: Annotated[Literal["v28", "v24", "hhs"], typer.Option(help="CMS-HCC model, or hhs")] = "v28",
     payment_year: PaymentYear = 2026,
+    benefit_year: BenefitYear = None,
+    drugs: Drugs = None,
     mce: Mce = True,
     check: Check = False,
 ) -> None:
@@ -120,11 +144,14 @@ def explain(
     from engine.scoring.hcc.score import HccScorer
     from engine.scoring.hcc.trace import trace
 
-    person = _read(members, _TEXT)
+    if model == "hhs":
+        hhs.explain(hhs.Files(members, diagnoses, drugs), hhs.year(benefit_year), member, check)
+        return
+    person = hcc_files.read(members)
     if check:
         _check(person, diagnoses, model, payment_year)
         return
-    codes = _read(diagnoses, _TEXT)
+    codes = hcc_files.read(diagnoses)
     person = person.filter(pc.equal(pc.cast(person["member_id"], "string"), member))
     codes = codes.filter(pc.equal(pc.cast(codes["member_id"], "string"), member))
     if not person.num_rows:
@@ -156,11 +183,6 @@ def explain(
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-_TEXT = ("member_id", "icd10", "sex", "orec", "dual", "birth_date")
-_CODES = ("member_id", "icd10", "sex", "orec", "dual")
-"""In these a text such as NA is what it says, and not the want of a value."""
 
 
 def _models(model: str, payment_year: int) -> list[str]:
@@ -195,61 +217,11 @@ def _score(
             task = progress.add_task(f"{name}: diagnoses over Ray", total=None)
             collect(scorer, diagnoses, workers, progress=lambda rows: progress.advance(task, rows))
         else:
-            task = progress.add_task(f"{name}: diagnoses", total=_size(diagnoses))
-            for part in _parts(diagnoses):
+            task = progress.add_task(f"{name}: diagnoses", total=hcc_files.size(diagnoses))
+            for part in hcc_files.parts(diagnoses):
                 scorer.add(part)
                 progress.advance(task, part.num_rows)
     return scorer.finish(all_segments=all_segments)
-
-
-def _read(path: Path, text: tuple[str, ...]) -> "pa.Table":
-    import pyarrow as pa
-
-    from engine.errors import HccError
-
-    table = pa.concat_tables(list(_parts(path, text)))
-    twice = [name for name, times in Counter(table.column_names).items() if times > 1]
-    if twice:
-        raise HccError(f"{path} has the column {twice[0]} more than once")
-    return table
-
-
-def _parts(path: Path, text: tuple[str, ...] = _TEXT) -> Iterator["pa.Table"]:
-    """The rows of a Parquet or CSV file in tables of bounded size; in CSV the columns of codes are text."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
-
-    from engine.errors import HccError
-    from engine.learning.arrow_files import text_columns, without_words_for_nothing
-
-    try:
-        if path.suffix == ".csv":
-            table = arrow_csv.read_csv(path, convert_options=text_columns(text))
-            yield without_words_for_nothing(table, _CODES)
-            return
-        file = parquet.ParquetFile(path)
-        wanted = [name for name in file.schema_arrow.names if name in {*text, *_OTHER}]
-        empty = file.schema_arrow.empty_table().select(wanted)
-        yield empty
-        for batch in file.iter_batches(_ROWS, columns=wanted):
-            yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise HccError(f"{path} cannot be read: {error}") from error
-
-
-_OTHER = ("birth_date", "age", "new_enrollee", "snp", "lti", "ltimcaid", "nemcaid")
-
-
-def _size(path: Path) -> int | None:
-    """Rows of a Parquet file; None where only reading it will tell."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        return None if path.suffix == ".csv" else int(parquet.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowException):
-        return None
 
 
 def _ledger(scores: "dict[str, HccScores]") -> "pa.Table":
@@ -262,26 +234,6 @@ def _ledger(scores: "dict[str, HccScores]") -> "pa.Table":
             table = table.append_column("model", pa.array([name] * table.num_rows))
         parts.append(table)
     return pa.concat_tables([part.unify_dictionaries() for part in parts])
-
-
-def _write(table: "pa.Table", path: Path) -> None:
-    """Parquet, or CSV by the file's name, where a list of HCCs is text with spaces between."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix != ".csv":
-        parquet.write_table(table, path)
-        return
-    for i, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            words = pc.binary_join(pc.cast(table[field.name], pa.list_(pa.string())), " ")
-            table = table.set_column(i, field.name, words)
-        elif pa.types.is_dictionary(field.type):
-            table = table.set_column(i, field.name, pc.cast(table[field.name], field.type.value_type))
-    arrow_csv.write_csv(table, path)
 
 
 def _tell(scores: "dict[str, HccScores]", report: bool, errors: Path) -> None:
@@ -298,3 +250,43 @@ def _tell(scores: "dict[str, HccScores]", report: bool, errors: Path) -> None:
         writer.writerow(["member_id", "column", "value", "reason"])
         writer.writerows((r.member_id, r.column, r.value, r.reason) for r in refused)
     typer.echo(f"{len(refused):,} members refused: {errors}")
+
+
+@hcc.command("plrs")
+def plrs(
+    members: Annotated[Path, typer.Option(help="Parquet or CSV: member_id, sex, birth_date, age_last or last_day")],
+    enrolments: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: member_id, plan_id, rating_area, metal, days; and if there are any csr, duration, "
+            "age_last, and billable or family_id with relationship"
+        ),
+    ],
+    diagnoses: Diagnoses,
+    benefit_year: Annotated[int, typer.Option(help="benefit year, 2021 to 2025")],
+    out: Annotated[Path, typer.Option(help="Parquet or CSV to write, a row a plan, rating area and metal")],
+    drugs: Drugs = None,
+    each: Annotated[Path | None, typer.Option(help="file to write each enrolment's score and months to")] = None,
+    on_error: OnError = "stop",
+) -> None:
+    """Plan liability risk scores (HHS-HCC), which the risk adjustment transfer takes, over billable member months.
+
+    Example: vitanexus hcc plrs --benefit-year 2025 --members m.csv --enrolments e.csv --diagnoses d.csv --out plrs.csv
+    """
+    hhs.plrs(hhs.Files(members, diagnoses, drugs), enrolments, benefit_year, out, each, on_error == "report")
+
+
+@hcc.command("tables")
+def tables(
+    source: Annotated[Path, typer.Argument(help="folder with table_1.json to table_12.parquet of CMS's DIY software")],
+    benefit_year: Annotated[int, typer.Option(help="the benefit year they are of")],
+    out: Annotated[Path, typer.Option(help="folder to write, such as engine/scoring/hcc/tables/hhs/2026")],
+) -> None:
+    """Turn CMS's tables of an HHS-HCC benefit year into the layout that the engine reads.
+
+    Example: vitanexus hcc tables cy2026 --benefit-year 2026 --out engine/scoring/hcc/tables/hhs/2026
+    """
+    from engine.scoring.hcc.hhs.convert import convert
+
+    for name, rows in convert(source, benefit_year, out).items():
+        typer.echo(f"{out / name}: {rows:,} rows")

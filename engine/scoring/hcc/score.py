@@ -1,7 +1,9 @@
 """Risk scores of members from their diagnoses: the same integers in any order and any batches."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -194,14 +196,31 @@ class HccScorer:
             found.setdefault(member, Refusal(member, "icd10", shown, "is not an ICD-10-CM code"))
         self.refuse(list(found.values()), bad)
 
-    def partial(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-        """Members touched so far and their sets of CCs [touched, 2], for another scorer of the same members."""
-        touched = np.flatnonzero(self._ccs.any(axis=1))
-        return touched, self._ccs[touched]
+    def fresh(self) -> "Callable[[], HccScorer]":
+        """Makes a scorer of the same members that has taken nothing, and reports what cannot be used."""
+        return partial(HccScorer, self.model_name, self.payment_year, self.members, self.mce, True)
 
-    def absorb(self, rows: NDArray[np.int64], ccs: NDArray[np.uint64]) -> None:
-        """Takes a `partial`; sets are united, so that neither order nor repetition matters."""
+    def taken(self) -> pa.Table:
+        """What was taken so far, for `absorb` of another scorer of the same members: sets of CCs, and in a last row
+        what has to be told, as JSON."""
+        touched = np.flatnonzero(self._ccs.any(axis=1))
+        told = {
+            "refused": [asdict(refusal) for refusal in self.refused],
+            "left_out": sorted(self._bad),
+            "unmapped": self.unmapped().to_pydict(),
+        }
+        return sets_and_told(touched, self._ccs[touched], told)
+
+    def absorb(self, taken: pa.Table) -> int:
+        """Takes what another has `taken`, in how many members; sets are united: order and repetition do not matter."""
+        rows, ccs, notes = from_sets_and_told(taken, self._ccs.shape[1])
+        for told in notes:
+            self.refuse([Refusal(**refusal) for refusal in told["refused"]], told["left_out"])
+            unmapped = pa.table(told["unmapped"], schema=pa.schema({"member_id": "string", "icd10": "string"}))
+            if unmapped.num_rows:
+                self._unmapped.append(unmapped)
         np.bitwise_or.at(self._ccs, rows, ccs)
+        return len(rows)
 
     def refuse(self, refusals: Sequence[Refusal], rows: Sequence[int]) -> None:
         """Leaves out the members at `rows`, for the reasons given, one a member. Raises the first unless `report`."""
@@ -212,19 +231,10 @@ class HccScorer:
         self.refused += fresh
         self._bad.update(rows)
 
-    def left_out(self) -> list[int]:
-        """Places of the members that a refused diagnosis leaves out."""
-        return sorted(self._bad)
-
     def unmapped(self) -> pa.Table:
         """Diagnoses so far whose code the model does not know: member_id and icd10, each pair once."""
         found = pa.concat_tables(self._unmapped) if self._unmapped else _pairs(pa.array([], pa.string()), [])
         return found.group_by(["member_id", "icd10"], use_threads=False).aggregate([])
-
-    def note_unmapped(self, pairs: pa.Table) -> None:
-        """Takes the unmapped diagnoses of another scorer."""
-        if pairs.num_rows:
-            self._unmapped.append(pairs)
 
     def finish(self, *, all_segments: bool = False) -> HccScores:
         """The scores; members with a diagnosis that was refused are left out."""
@@ -248,6 +258,22 @@ class HccScorer:
         )
         model = load_model(self.model_name, self.payment_year)
         return HccScores(model, self.payment_year, members, hccs, raw, self.unmapped(), tuple(self.refused))
+
+
+def sets_and_told(rows: NDArray[np.int64], words: NDArray[np.uint64], told: Mapping[str, Any]) -> pa.Table:
+    """Sets [n, words] of members at `rows` as columns row, word_0, ... and told, which a last row has as JSON."""
+    columns = {f"word_{w}": np.append(words[:, w], np.uint64(0)) for w in range(words.shape[1])}
+    notes = pa.array([None] * len(rows) + [json.dumps(told)], pa.string())
+    return pa.table({"row": np.append(rows, -1), **columns, "told": notes})
+
+
+def from_sets_and_told(
+    table: pa.Table, words: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], list[dict[str, Any]]]:
+    """What `sets_and_told` made of rows, sets and notes; several such tables may stand one after the other."""
+    row = np.asarray(table["row"])
+    sets = np.stack([np.asarray(table[f"word_{w}"]) for w in range(words)], axis=1)
+    return row[row >= 0], sets[row >= 0], [json.loads(told) for told in table["told"].drop_null().to_pylist()]
 
 
 def _pairs(ids: pa.Array, icd10: Any) -> pa.Table:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from engine.scoring.hcc.compiled import CodeIndex, index_of
 from engine.scoring.hcc.hhs.model import (
     AGE1,
-    LAST_DURATION,
     MATURITIES,
     METALS,
     MODELS,
@@ -26,11 +25,16 @@ from engine.scoring.hcc.hhs.model import (
 )
 
 WORDS = 3
-MOST_GROUPS = 32
 MOST_COUNTED = 12
 """Counts above are this one."""
 MAX_AGE = 120
 _PERIODS = 3
+EXCLUDED, GROUPED, UNCOUNTED, SEVERE, TRANSPLANT, V3, V3_WITH = range(7)
+"""Sets of HCCs by model: those the model leaves out, those in a group, those not counted, and what makes a person
+severe, a transplant, and in 2021 and 2022 severe together with another."""
+MALE, FEMALE, HCC, GROUP_OF, GROUP, SEVERE_COUNT, TRANSPLANT_COUNT, DURATION, GROUP_H = range(9)
+"""Rows by model: of a man's and a woman's age, of an HCC, of a group, of a count of HCCs, of months; one alone."""
+_WIDTH = 144
 Words = NDArray[np.uint64]
 
 
@@ -56,45 +60,36 @@ class CodeRows(NamedTuple):
 class Rules(NamedTuple):
     """What turns sets of CCs into variables, which are rows of `coefficients` [variables, METALS]; -1 is none.
 
-    By model: `excluded` HCCs; `age_sex` [sex, age]; `hcc` [HCCs]; `groups` [groups, 3] and `group` [groups];
-    `uncounted`; the sets `severe` and `transplant` of HCCs and, as bits of a uint64, of groups, with their variables by
-    count; `v3`, `v3_with` (HCCs, groups) and `group_h` of 2021 and 2022; `duration` [months], which where
-    `duration_needs_hcc` is for those with an HCC. `drops` [HCCs, 3] are the hierarchies, `rxc_drops` [classes] those of
-    the drug classes as bits; a pair holds where class `pair_rxc` is there with one of `pair_one` and of `pair_other`
-    (where it is not empty). Infants: `severity` [from 5 to 1, 3], `maturity` [4, 3], `infant` [maturity or AGE1,
-    severity from 5 to 1], `male` [age].
+    `drops` [HCCs, 3] are the hierarchies. By model: `sets` [SETS, 3] of HCCs and `group_sets` [SETS] of groups as bits;
+    `rows` [ROWS, ...] from what a person has to a variable, or for GROUP_OF from an HCC to its group. Where
+    `duration_needs_hcc` the months count for those with an HCC. `rxc` [classes] are the variables of the drug classes,
+    `rxc_drops` [classes] as bits which classes each drops. `infant` [maturity or AGE1, severity from 5 to 1], by the
+    sets `maturity` [4, 3] and `severity` [from 5 to 1, 3], and `male` [age].
     """
 
     drops: Words
-    excluded: Words
-    age_sex: NDArray[np.int64]
-    hcc: NDArray[np.int64]
-    groups: Words
-    group: NDArray[np.int64]
-    uncounted: Words
-    severe: Words
-    severe_groups: Words
-    severe_count: NDArray[np.int64]
-    transplant: Words
-    transplant_groups: Words
-    transplant_count: NDArray[np.int64]
-    v3: Words
-    v3_with: Words
-    v3_with_groups: Words
-    group_h: NDArray[np.int64]
-    duration: NDArray[np.int64]
+    sets: Words
+    group_sets: Words
+    rows: NDArray[np.int64]
     duration_needs_hcc: bool
     rxc: NDArray[np.int64]
     rxc_drops: NDArray[np.int64]
-    pair_rxc: NDArray[np.int64]
-    pair_one: Words
-    pair_other: Words
-    pair: NDArray[np.int64]
+    pairs: "Pairs"
     severity: Words
     maturity: Words
     infant: NDArray[np.int64]
     male: NDArray[np.int64]
     coefficients: NDArray[np.int64]
+
+
+class Pairs(NamedTuple):
+    """Drug classes with HCCs: the class, one of these and where `both` one of the `others`, and the variable."""
+
+    rxc: NDArray[np.int64]
+    one: Words
+    others: Words
+    both: NDArray[np.bool_]
+    variable: NDArray[np.int64]
 
 
 class CompiledHhs(NamedTuple):
@@ -121,26 +116,14 @@ class _Sets:
                 out[self._bit[hcc] // 64] |= 1 << (self._bit[hcc] % 64)
         return out
 
-    def named(self, name: str) -> Words:
-        """The HCCs of a set, by model."""
-        return _words([self.words(self._model.sets[kind].get(name, ())) for kind in MODELS])
-
-    def groups(self, name: str) -> Words:
-        """The groups of a set, by model."""
-        found = []
-        for kind in MODELS:
-            place = {group: i for i, group in enumerate(self._model.groups[kind])}
-            members = self._model.sets[kind].get(name, ())
-            found.append(sum(1 << place[member] for member in members if member in place))
-        return np.array(found, np.uint64)
+    def groups(self, kind: str, name: str) -> int:
+        """The groups of a set of one of MODELS, as bits."""
+        place = {group: i for i, group in enumerate(self._model.groups[kind])}
+        return sum(1 << place[member] for member in self._model.sets[kind].get(name, ()) if member in place)
 
 
 def _words(rows: Sequence[Sequence[int]]) -> Words:
     return np.array(rows, np.uint64).reshape(len(rows), WORDS)
-
-
-def _by_number(numbers: Mapping[int, int], length: int) -> list[int]:
-    return [numbers.get(n, -1) for n in range(length)]
 
 
 def _code_rows(model: HhsModel, sets: _Sets) -> CodeRows:
@@ -160,54 +143,64 @@ def _code_rows(model: HhsModel, sets: _Sets) -> CodeRows:
     )
 
 
+def _sets(model: HhsModel, sets: _Sets) -> tuple[Words, Words]:
+    named = {SEVERE: "SEVERE", TRANSPLANT: "TRANSPLANT", V3: "SEVERE_V3", V3_WITH: "SEVERE_V3_WITH"}
+    words = np.zeros((len(MODELS), 7, WORDS), np.uint64)
+    groups = np.zeros((len(MODELS), 7), np.uint64)
+    for m, kind in enumerate(MODELS):
+        words[m, EXCLUDED] = sets.words(model.excluded[kind])
+        words[m, GROUPED] = sets.words(hcc for hccs in model.groups[kind].values() for hcc in hccs)
+        words[m, UNCOUNTED] = sets.words(model.uncounted.get(kind, ()))
+        for at, name in named.items():
+            words[m, at], groups[m, at] = sets.words(model.sets[kind].get(name, ())), sets.groups(kind, name)
+    return words, groups
+
+
+def _of_model(model: HhsModel, kind: str, row: Mapping[tuple[str, str], int]) -> NDArray[np.int64]:
+    """The rows [ROWS, ...] of one of MODELS."""
+    out = np.full((9, _WIDTH), -1, np.int64)
+    if kind != "infant":
+        for age in range(MAX_AGE + 1):
+            if MODELS[model_of(age)] == kind:
+                for at, sex in ((MALE, "M"), (FEMALE, "F")):
+                    out[at, age] = row[kind, f"{sex}AGE_LAST_{band_of(kind, age)}"]
+        for bit, hcc in enumerate(model.hccs):
+            out[HCC, bit] = row.get((kind, variable_of(hcc)), -1)
+        for g, (name, hccs) in enumerate(model.groups[kind].items()):
+            out[GROUP, g] = row[kind, name]
+            out[GROUP_OF, [model.hccs.index(hcc) for hcc in hccs]] = g
+        for at, name in ((SEVERE_COUNT, "SEVERE"), (TRANSPLANT_COUNT, "TRANSPLANT")):
+            for n, variable in counts(model, kind).get(name, {}).items():
+                out[at, n] = row[kind, variable]
+    if kind == "adult":
+        for n, variable in durations(model).items():
+            out[DURATION, n] = row[kind, variable]
+        out[GROUP_H, 0] = row.get((kind, "INT_GROUP_H"), -1)
+    return out
+
+
 def _rules(model: HhsModel, sets: _Sets) -> Rules:
     row = {pair: i for i, pair in enumerate(model.variables)}
-    ages = range(MAX_AGE + 1)
-
-    def age_sex(kind: str, sex: str) -> list[int]:
-        own = [kind != "infant" and MODELS[model_of(age)] == kind for age in ages]
-        return [row[kind, f"{sex}AGE_LAST_{band_of(kind, age)}"] if own[age] else -1 for age in ages]
-
-    def by_count(kind: str, name: str) -> list[int]:
-        numbers = counts(model, kind).get(name, {})
-        return _by_number({n: row[kind, variable] for n, variable in numbers.items()}, MOST_COUNTED + 1)
-
-    groups, group = np.zeros((len(MODELS), MOST_GROUPS, WORDS), np.uint64), np.full((len(MODELS), MOST_GROUPS), -1)
-    for m, kind in enumerate(MODELS):
-        for g, (name, hccs) in enumerate(model.groups[kind].items()):
-            groups[m, g], group[m, g] = sets.words(hccs), row[kind, name]
-    months = {n: row["adult", name] for n, name in durations(model).items()}
-    none = _by_number({}, LAST_DURATION + 1)
     severities = [f"SEVERITY{SEVERITIES - i}" for i in range(SEVERITIES)]
     drops = [0] * (RXCS + 1)
     for rxc, dropped in model.rxc_drops:
         drops[rxc] |= 1 << dropped
+    words, groups = _sets(model, sets)
     return Rules(
         _words([sets.words(model.hierarchy.get(hcc, ())) for hcc in model.hccs]),
-        _words([sets.words(model.excluded[kind]) for kind in MODELS]),
-        np.array([[age_sex(kind, sex) for sex in "MF"] for kind in MODELS], np.int64),
-        np.array([[row.get((kind, variable_of(hcc)), -1) for hcc in model.hccs] for kind in MODELS], np.int64),
+        words,
         groups,
-        group.astype(np.int64),
-        _words([sets.words(model.uncounted.get(kind, ())) for kind in MODELS]),
-        sets.named("SEVERE"),
-        sets.groups("SEVERE"),
-        np.array([by_count(kind, "SEVERE") for kind in MODELS], np.int64),
-        sets.named("TRANSPLANT"),
-        sets.groups("TRANSPLANT"),
-        np.array([by_count(kind, "TRANSPLANT") for kind in MODELS], np.int64),
-        sets.named("SEVERE_V3"),
-        sets.named("SEVERE_V3_WITH"),
-        sets.groups("SEVERE_V3_WITH"),
-        np.array([row.get((kind, "INT_GROUP_H"), -1) for kind in MODELS], np.int64),
-        np.array([_by_number(months, LAST_DURATION + 1), none, none], np.int64),
+        np.array([_of_model(model, kind, row) for kind in MODELS]),
         model.duration_needs_hcc,
         np.array([-1, *(row["adult", f"RXC_{n:02d}"] for n in range(1, RXCS + 1))], np.int64),
         np.array(drops, np.int64),
-        np.array([each.rxc for each in model.interactions], np.int64),
-        _words([sets.words(each.one_of) for each in model.interactions]),
-        _words([sets.words(each.and_one_of) for each in model.interactions]),
-        np.array([row["adult", each.variable] for each in model.interactions], np.int64),
+        Pairs(
+            np.array([each.rxc for each in model.interactions], np.int64),
+            _words([sets.words(each.one_of) for each in model.interactions]),
+            _words([sets.words(each.and_one_of) for each in model.interactions]),
+            np.array([bool(each.and_one_of) for each in model.interactions], np.bool_),
+            np.array([row["adult", each.variable] for each in model.interactions], np.int64),
+        ),
         _words([sets.words(model.sets["infant"][name]) for name in severities]),
         _words([sets.words(model.sets["infant"][name]) for name in MATURITIES]),
         np.array([[row["infant", f"{m}_X_{name}"] for name in severities] for m in (*MATURITIES, AGE1)], np.int64),

@@ -1,14 +1,37 @@
 """Kernels of HHS-HCC: diagnoses to CCs, CCs to HCCs, groups and variables, variables to scores. Integers throughout."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from engine.domain.age import civil, years_completed
+from engine.domain.age import civil
 from engine.domain.raw_bytes import trailing_zeros
-from engine.scoring.hcc.hhs.compiled import MAX_AGE, MOST_COUNTED, WORDS, CodeRows, Rules
+from engine.scoring.hcc.hhs.compiled import (
+    DURATION,
+    EXCLUDED,
+    FEMALE,
+    GROUP,
+    GROUP_H,
+    GROUP_OF,
+    GROUPED,
+    HCC,
+    MALE,
+    MAX_AGE,
+    MOST_COUNTED,
+    SEVERE,
+    SEVERE_COUNT,
+    TRANSPLANT,
+    TRANSPLANT_COUNT,
+    UNCOUNTED,
+    V3,
+    V3_WITH,
+    WORDS,
+    CodeRows,
+    Pairs,
+    Rules,
+)
 from engine.scoring.hcc.kernels import popcount
 
 FITS, NO_DATE, OUTSIDE, BEFORE_BIRTH, TOO_OLD, TOO_YOUNG = range(6)
@@ -24,32 +47,64 @@ Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]
 
 
+class Births(NamedTuple):
+    """Days of birth: from 1970-01-01, and as year and month x 32 + day of the month."""
+
+    day: Integers
+    year: NDArray[np.int16]
+    month_day: NDArray[np.int16]
+
+
+class Calendar(NamedTuple):
+    """A benefit year: its number, its first day from 1970-01-01, and of each day the month x 32 + day of the month."""
+
+    year: int
+    first: int
+    month_day: NDArray[np.int16]
+
+
+def calendar_of(year: int) -> Calendar:
+    """The calendar of a benefit year."""
+    days = np.arange(f"{year}-01-01", f"{year + 1}-01-01", dtype="M8[D]")
+    month_day = [day.month * 32 + day.day for day in days.tolist()]
+    return Calendar(year, int(days[0].astype(np.int64)), np.array(month_day, np.int16))
+
+
+@njit(cache=True, nogil=True)
+def birthdays(born: Integers, years: NDArray[np.int16], month_days: NDArray[np.int16]) -> None:
+    """The year, and month x 32 + day of the month, of each day of birth."""
+    for i in range(len(born)):
+        year, month, day = civil(born[i])
+        years[i], month_days[i] = year, month * 32 + day
+
+
 @njit(cache=True, nogil=True)
 def fit(
-    rows: Integers,
-    days: Integers,
-    born: Integers,
-    age_last: NDArray[np.int16],
-    year: int,
-    out: NDArray[np.int8],
+    rows: Integers, days: Integers, born: Births, age_last: NDArray[np.int16], calendar: Calendar, out: NDArray[np.int8]
 ) -> None:
     """For each diagnosis, by the row of its person and its day of service, FITS or what is wrong with the day.
 
     A person's age at a diagnosis in the year is the age on the last day of enrolment, or a year less.
     """
     for i in range(len(rows)):
-        if rows[i] < 0:
+        row = rows[i]
+        if row < 0:
             out[i] = FITS
         elif days[i] == NO_DAY:
             out[i] = NO_DATE
-        elif civil(days[i])[0] != year:
+        elif not 0 <= days[i] - calendar.first < len(calendar.month_day):
             out[i] = OUTSIDE
-        elif days[i] < born[rows[i]]:
+        elif days[i] < born.day[row]:
             out[i] = BEFORE_BIRTH
         else:
-            age = years_completed(born[rows[i]], days[i])
-            last = age_last[rows[i]]
-            out[i] = TOO_OLD if age > last else TOO_YOUNG if age < last - 1 else FITS
+            age = _age(row, calendar.month_day[days[i] - calendar.first], born, calendar)
+            out[i] = TOO_OLD if age > age_last[row] else TOO_YOUNG if age < age_last[row] - 1 else FITS
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _age(row: int, month_day: int, born: Births, calendar: Calendar) -> int:
+    """The person's age on a day of the year."""
+    return int(calendar.year - born.year[row] - (month_day < born.month_day[row]))
 
 
 @njit(cache=True, nogil=True)
@@ -58,9 +113,10 @@ def collect(
     numbers: NDArray[np.int32],
     days: Integers,
     fits: NDArray[np.int8],
-    born: Integers,
+    born: Births,
     age_last: NDArray[np.int16],
     female: NDArray[np.int8],
+    calendar: Calendar,
     first_fiscal_year: int,
     codes: CodeRows,
     ccs: Words,
@@ -70,11 +126,12 @@ def collect(
         row, number = rows[i], numbers[i]
         if row < 0 or number < 0 or fits[i] != FITS:
             continue
-        year, month, _ = civil(days[i])
-        fiscal = year + (month >= _FIRST_MONTH_OF_FISCAL_YEAR) - first_fiscal_year
+        month_day = calendar.month_day[days[i] - calendar.first]
+        month = month_day >> 5
+        fiscal = calendar.year + (month >= _FIRST_MONTH_OF_FISCAL_YEAR) - first_fiscal_year
         column = min(max(fiscal, 0), codes.valid.shape[1] - 1)  # past the last, the last
         period = 0 if month < 4 else 1 if month < _FIRST_MONTH_OF_FISCAL_YEAR else 2
-        age = years_completed(born[row], days[i])
+        age = _age(row, month_day, born, calendar)
         for k in range(codes.first[number], codes.first[number + 1]):
             mce_sex, sex = codes.mce_sex[k, period], codes.sex[k]
             if (
@@ -89,100 +146,72 @@ def collect(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _any(hccs: Words, of: Words) -> bool:
-    return bool((hccs[0] & of[0]) | (hccs[1] & of[1]) | (hccs[2] & of[2]))
+def _any(low: np.uint64, middle: np.uint64, high: np.uint64, of: Words) -> bool:
+    """Whether the HCCs, three words, have one of those [3]."""
+    return bool((low & of[0]) | (middle & of[1]) | (high & of[2]))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _count(hccs: Words) -> int:
-    return int(np.int64(popcount(hccs[0])) + np.int64(popcount(hccs[1])) + np.int64(popcount(hccs[2])))
+def _bits(word: np.uint64) -> int:
+    return int(np.int64(popcount(word)))
 
 
 @njit(cache=True, nogil=True)
-def payment_hccs(ccs: Words, model: int, rules: Rules, out: Words) -> None:
+def _payment_hccs(ccs: Words, excluded: Words, drops: Words, out: Words) -> None:
     """The HCCs [3] that count: by the hierarchies from the CCs, less those that the model leaves out."""
-    for w in range(WORDS):
-        out[w] = ccs[w]
+    low, middle, high = ccs[0], ccs[1], ccs[2]
     for w in range(WORDS):
         rest = ccs[w]
         while rest != 0:
             bit = trailing_zeros(rest) + np.uint64(64 * w)
             rest &= rest - np.uint64(1)
-            for v in range(WORDS):
-                out[v] &= ~rules.drops[bit, v]
-    for w in range(WORDS):
-        out[w] &= ~rules.excluded[model, w]
+            low &= ~drops[bit, 0]
+            middle &= ~drops[bit, 1]
+            high &= ~drops[bit, 2]
+    out[0], out[1], out[2] = low & ~excluded[0], middle & ~excluded[1], high & ~excluded[2]
 
 
 @njit(cache=True, nogil=True)
-def standing_rxcs(rxcs: int, rules: Rules) -> int:
-    """The drug classes, as bits, less those that another drops."""
-    standing = rxcs
-    for rxc in range(len(rules.rxc_drops)):
-        if rxcs >> rxc & 1:
-            standing &= ~rules.rxc_drops[rxc]
-    return standing
+def stand(rxcs: Integers, drops: Integers, out: Integers) -> None:
+    """The drug classes of each person, as bits, less those that another drops."""
+    for i in range(len(rxcs)):
+        out[i] = rxcs[i]
+        for rxc in range(len(drops)):
+            if rxcs[i] >> rxc & 1:
+                out[i] &= ~drops[rxc]
 
 
 @njit(cache=True, nogil=True)
 def _infant(hccs: Words, age: int, female: int, rules: Rules, out: Integers) -> int:
     """An infant's variables: one maturity with one severity, and what a boy adds, by age or by that maturity."""
+    low, middle, high = hccs[0], hccs[1], hccs[2]
     maturity = AGE1
     if age == 0:
         for m in range(AGE1 - 1, -1, -1):
-            if _any(hccs, rules.maturity[m]):
+            if _any(low, middle, high, rules.maturity[m]):
                 maturity = m
     severity = len(rules.severity) - 1  # who has no HCC of any severity is of the lowest
     for s in range(len(rules.severity) - 1, -1, -1):
-        if _any(hccs, rules.severity[s]):
+        if _any(low, middle, high, rules.severity[s]):
             severity = s
     out[0] = rules.infant[maturity, severity]
-    if female:
-        return 1
     out[1] = rules.male[1 if maturity == AGE1 else 0]
-    return 2
+    return 1 if female else 2
 
 
 @njit(cache=True, nogil=True)
-def variables_of(
-    hccs: Words, rxcs: int, model: int, age: int, female: int, duration: int, rules: Rules, out: Integers
-) -> int:
-    """Writes a person's variables to `out`, which has room for MAX_VARIABLES, and returns how many.
-
-    Of the payment HCCs [3] before groups, the standing drug classes, and the number of enrolled months.
-    """
-    if model == INFANT:
-        return int(_infant(hccs, age, female, rules, out))
-    left, held, n = hccs.copy(), np.uint64(0), 1
-    out[0] = rules.age_sex[model, female, min(age, MAX_AGE)]
-    for g in range(rules.group.shape[1]):
-        if rules.group[model, g] >= 0 and _any(hccs, rules.groups[model, g]):
-            held |= np.uint64(1) << np.uint64(g)
-            for w in range(WORDS):
-                left[w] &= ~rules.groups[model, g, w]
-            out[n] = rules.group[model, g]
+def _drugs(hccs: Words, rxcs: int, of_class: Integers, pairs: Pairs, out: Integers, n: int) -> int:
+    """An adult's drug classes, and these with HCCs as they are before groups."""
+    low, middle, high = hccs[0], hccs[1], hccs[2]
+    for rxc in range(1, len(of_class)):
+        if rxcs >> rxc & 1:
+            out[n] = of_class[rxc]
             n += 1
-    for w in range(WORDS):
-        rest = left[w]
-        while rest != 0:
-            out[n] = rules.hcc[model, trailing_zeros(rest) + np.uint64(64 * w)]
+    for k in range(len(pairs.variable)):
+        other = _any(low, middle, high, pairs.others[k]) or not pairs.both[k]
+        if rxcs >> pairs.rxc[k] & 1 and other and _any(low, middle, high, pairs.one[k]):
+            out[n] = pairs.variable[k]
             n += 1
-            rest &= rest - np.uint64(1)
-    if model == 0:
-        n = _drugs(hccs, rxcs, rules, out, n)
-    counted = np.empty(WORDS, np.uint64)
-    for w in range(WORDS):
-        counted[w] = left[w] & ~rules.uncounted[model, w]
-    count = _count(counted) + np.int64(popcount(held))
-    at = min(count, MOST_COUNTED)
-    if _any(left, rules.severe[model]) or held & rules.severe_groups[model]:
-        n = _add(rules.severe_count[model, at], out, n)
-    if _any(left, rules.transplant[model]) or held & rules.transplant_groups[model]:
-        n = _add(rules.transplant_count[model, at], out, n)
-    if _any(hccs, rules.v3[model]) and (_any(left, rules.v3_with[model]) or held & rules.v3_with_groups[model]):
-        n = _add(rules.group_h[model], out, n)
-    if count > 0 or not rules.duration_needs_hcc:
-        n = _add(rules.duration[model, duration], out, n)
     return n
 
 
@@ -195,73 +224,95 @@ def _add(variable: int, out: Integers, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _drugs(hccs: Words, rxcs: int, rules: Rules, out: Integers, n: int) -> int:
-    """An adult's drug classes, and these with HCCs as they are before groups."""
-    for rxc in range(1, len(rules.rxc)):
-        if rxcs >> rxc & 1:
-            out[n] = rules.rxc[rxc]
-            n += 1
-    for k in range(len(rules.pair)):
-        other = rules.pair_other[k]
-        if (
-            rxcs >> rules.pair_rxc[k] & 1
-            and _any(hccs, rules.pair_one[k])
-            and (_any(hccs, other) or not _any(other, other))
-        ):
-            out[n] = rules.pair[k]
-            n += 1
-    return n
+def _ill(hccs: Words, sets: Words, group_sets: Words, rows: Integers, out: Integers, n: int) -> tuple[int, int]:
+    """Writes what an adult's or child's HCCs make, by the model's sets and rows; returns how many variables there are,
+    and the count of HCCs and groups."""
+    held = np.uint64(0)
+    for w in range(WORDS):
+        rest = hccs[w]
+        while rest != 0:
+            bit = trailing_zeros(rest) + np.uint64(64 * w)
+            rest &= rest - np.uint64(1)
+            if rows[GROUP_OF, bit] >= 0:
+                held |= np.uint64(1) << np.uint64(rows[GROUP_OF, bit])
+            else:
+                out[n] = rows[HCC, bit]
+                n += 1
+    groups = held
+    while groups != 0:
+        out[n] = rows[GROUP, trailing_zeros(groups)]
+        n += 1
+        groups &= groups - np.uint64(1)
+    low, middle, high = hccs[0] & ~sets[GROUPED, 0], hccs[1] & ~sets[GROUPED, 1], hccs[2] & ~sets[GROUPED, 2]
+    count = _bits(held) + _bits(low & ~sets[UNCOUNTED, 0])
+    count += _bits(middle & ~sets[UNCOUNTED, 1]) + _bits(high & ~sets[UNCOUNTED, 2])
+    at = min(count, MOST_COUNTED)
+    if _any(low, middle, high, sets[SEVERE]) or held & group_sets[SEVERE] != 0:
+        n = _add(rows[SEVERE_COUNT, at], out, n)
+    if _any(low, middle, high, sets[TRANSPLANT]) or held & group_sets[TRANSPLANT] != 0:
+        n = _add(rows[TRANSPLANT_COUNT, at], out, n)
+    together = _any(low, middle, high, sets[V3_WITH]) or held & group_sets[V3_WITH] != 0
+    if together and _any(hccs[0], hccs[1], hccs[2], sets[V3]):
+        n = _add(rows[GROUP_H, 0], out, n)
+    return n, count
 
 
 @njit(cache=True, nogil=True)
-def score(
+def variables_of(
     ccs: Words,
     rxcs: Integers,
     model: NDArray[np.int8],
     age: NDArray[np.int16],
     female: NDArray[np.int8],
     duration: NDArray[np.int8],
-    metal: NDArray[np.int8],
     rules: Rules,
     hccs: Words,
-    raw: NDArray[np.int32],
+    ends: Integers,
+    variables: NDArray[np.int32],
 ) -> None:
-    """Payment HCCs [persons, 3] and scores in thousandths: of each person's metal, or of all where raw has a column
-    each."""
-    scratch, every = np.empty(MAX_VARIABLES, np.int64), raw.shape[1] > 1
+    """Payment HCCs [persons, 3], before groups, and the variables of each person up to `ends` [persons].
+
+    From the CCs and the drug classes that stand. `variables` has room for MAX_VARIABLES a person.
+    """
+    out, end = np.empty(MAX_VARIABLES, np.int64), 0
+    drops, sets, group_sets, rows = rules.drops, rules.sets, rules.group_sets, rules.rows
     for i in range(len(ccs)):
-        payment_hccs(ccs[i], model[i], rules, hccs[i])
-        standing = standing_rxcs(rxcs[i], rules)
-        n = variables_of(hccs[i], standing, model[i], age[i], female[i], duration[i], rules, scratch)
-        for k in range(raw.shape[1]):
-            total, column = np.int64(0), k if every else metal[i]
-            for j in range(n):
-                total += rules.coefficients[scratch[j], column]
-            raw[i, k] = total
+        m, own = model[i], hccs[i]
+        _payment_hccs(ccs[i], sets[m, EXCLUDED], drops, own)
+        if m == INFANT:
+            n = _infant(own, age[i], female[i], rules, out)
+        else:
+            out[0] = rows[m, FEMALE if female[i] else MALE, min(age[i], MAX_AGE)]
+            n, count = 1, 0
+            if own[0] | own[1] | own[2] != 0:
+                n, count = _ill(own, sets[m], group_sets[m], rows[m], out, n)
+            if rxcs[i] != 0:
+                n = _drugs(own, rxcs[i], rules.rxc, rules.pairs, out, n)
+            if count > 0 or not rules.duration_needs_hcc:
+                n = _add(rows[m, DURATION, duration[i]], out, n)
+        for k in range(n):
+            variables[end + k] = out[k]
+        end += n
+        ends[i] = end
 
 
 @njit(cache=True, nogil=True)
-def ledger(
-    hccs: Words,
-    rxcs: Integers,
-    model: NDArray[np.int8],
-    age: NDArray[np.int16],
-    female: NDArray[np.int8],
-    duration: NDArray[np.int8],
-    rules: Rules,
-    rows: NDArray[np.int32],
+def total(
+    ends: Integers,
     variables: NDArray[np.int32],
-) -> int:
-    """The variables of each person into `rows` and `variables`; where these are empty, only how many there are."""
-    scratch, at = np.empty(MAX_VARIABLES, np.int64), 0
-    for i in range(len(hccs)):
-        standing = standing_rxcs(rxcs[i], rules)
-        n = variables_of(hccs[i], standing, model[i], age[i], female[i], duration[i], rules, scratch)
-        if len(rows) > 0:
-            for j in range(n):
-                rows[at + j], variables[at + j] = i, scratch[j]
-        at += n
-    return at
+    metal: NDArray[np.int8],
+    coefficients: Integers,
+    raw: NDArray[np.int32],
+) -> None:
+    """Scores in thousandths: of each person's metal, or of all where `raw` has a column each."""
+    every, first = raw.shape[1] > 1, 0
+    for i in range(len(ends)):
+        for k in range(raw.shape[1]):
+            amount, column = np.int64(0), np.int64(k) if every else np.int64(metal[i])
+            for j in range(first, ends[i]):
+                amount += coefficients[variables[j], column]
+            raw[i, k] = amount
+        first = ends[i]
 
 
 @njit(cache=True, nogil=True)
@@ -271,7 +322,9 @@ def list_bits(sets: Words, offsets: NDArray[np.int32], out: NDArray[Any]) -> Non
     for row in range(len(sets)):
         at = offsets[row]
         if len(out) == 0:
-            offsets[row + 1] = at + _count(sets[row])
+            for w in range(WORDS):
+                at += _bits(sets[row, w])
+            offsets[row + 1] = at
             continue
         for w in range(WORDS):
             rest = sets[row, w]

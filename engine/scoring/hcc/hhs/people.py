@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.domain.age import completed_years
 from engine.errors import HccError
-from engine.scoring.hcc.hhs.model import CHILD, FIRST_AGES, INFANT, LAST_DURATION, METALS, HhsModel
+from engine.scoring.hcc.hhs.model import ADULT, CHILD, FIRST_AGES, INFANT, LAST_DURATION, METALS, HhsModel, load_hhs
 from engine.scoring.hcc.reading import OLDEST, SEX_CODES, SEXES_ALLOWED, Reader, Refusal
 
 DURATION_ENDS = (31, 62, 92, 123, 153, 184, 214, 245, 275, 306, 335, 366)
@@ -68,12 +68,15 @@ def renamed(table: pa.Table) -> pa.Table:
     return table.rename_columns(names)
 
 
-def read_persons(table: pa.Table, model: HhsModel, metal: str = "") -> tuple[Persons, list[Refusal]]:
+def read_persons(
+    table: pa.Table, model: HhsModel, metal: str = "", enrolled: bool = True
+) -> tuple[Persons, list[Refusal]]:
     """The persons of a table who can be scored, and a refusal for each who cannot.
 
     Columns: member_id, sex, birth_date, age_last or last_day (of enrolment in the benefit year), metal, duration
     (months) or days, and if there is one csr. With `metal` everybody is scored at that level, and cost sharing, which
-    belongs to a person's own plan, does not count. Raises HccError for a column that is missing.
+    belongs to a person's own plan, does not count. Where they are not `enrolled` here, the last four are told by
+    enrolments. Raises HccError for a column that is missing.
     """
     reader = Reader(renamed(table))
     ids = reader.needed("member_id")
@@ -87,6 +90,8 @@ def read_persons(table: pa.Table, model: HhsModel, metal: str = "") -> tuple[Per
             raise HccError(f"metal {metal!r} is not one of {', '.join(METALS)}")
         level = np.full(reader.n, METALS.index(metal), np.int8)
         factor = np.full(reader.n, NO_FACTOR, np.int16)
+    elif not enrolled:
+        level, factor = np.zeros(reader.n, np.int8), np.full(reader.n, NO_FACTOR, np.int16)
     else:
         level = reader.codes("metal", _METAL_CODES, f"one of {', '.join(METALS)}").astype(np.int8)
         factor = _cost_sharing(reader, level, model)
@@ -96,13 +101,39 @@ def read_persons(table: pa.Table, model: HhsModel, metal: str = "") -> tuple[Per
         born,
         age,
         female,
-        np.where(age < FIRST_AGES[CHILD], INFANT, np.where(age < FIRST_AGES[0], CHILD, 0)).astype(np.int8),
+        _models(age),
         level,
         factor,
-        _duration(reader, model.benefit_year),
+        _duration(reader, model.benefit_year) if enrolled else np.full(reader.n, LAST_DURATION, np.int8),
     )
     refusals = reader.refusals(ids)
     return (persons.without(list(reader.refused)) if refusals else persons), refusals
+
+
+def read_enrolments(reader: Reader, persons: Persons, rows: NDArray[np.int64], year: int) -> Persons:
+    """Enrolments of persons at `rows`, as persons of their own: metal, csr, duration or days, and age_last if given."""
+    model = load_hhs(year)
+    metal = reader.codes("metal", _METAL_CODES, f"one of {', '.join(METALS)}").astype(np.int8)
+    born = persons.born[rows]
+    age = persons.age_last[rows]
+    if reader.column("age_last") is not None or reader.column("last_day") is not None:
+        age = _age_last(reader, born, year)
+    return Persons(
+        reader.needed("member_id"),
+        np.arange(reader.n),
+        born,
+        age,
+        persons.female[rows],
+        _models(age),
+        metal,
+        _cost_sharing(reader, metal, model),
+        _duration(reader, year),
+    )
+
+
+def _models(age_last: NDArray[np.int16]) -> NDArray[np.int8]:
+    young = np.where(age_last < FIRST_AGES[CHILD], INFANT, CHILD)
+    return np.where(age_last < FIRST_AGES[ADULT], young, ADULT).astype(np.int8)
 
 
 def _born(reader: Reader, year: int) -> NDArray[np.int64]:
@@ -175,11 +206,12 @@ def _duration(reader: Reader, year: int) -> NDArray[np.int8]:
     else:
         assert days is not None
         found = reader.numbers("days", days, "days")
-        good = (found >= 1) & (found <= _days_of(year)) & (found == np.floor(found))
-        reader.refuse(~good, "days", days, f"must be 1 to {_days_of(year)} days")
+        good = (found >= 1) & (found <= days_of(year)) & (found == np.floor(found))
+        reader.refuse(~good, "days", days, f"must be 1 to {days_of(year)} days")
         found = (np.searchsorted(DURATION_ENDS, found) + 1).astype(np.float64)
     return np.where(good, found, 1).astype(np.int8)
 
 
-def _days_of(year: int) -> int:
+def days_of(year: int) -> int:
+    """Days of a year."""
     return (dt.date(year + 1, 1, 1) - dt.date(year, 1, 1)).days

@@ -1,7 +1,8 @@
 """HHS-HCC risk scores of persons from their diagnoses and drugs: the same integers in any order and any batches."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from engine.scoring.hcc.hhs.people import NO_FACTOR, Persons, read_persons, rena
 from engine.scoring.hcc.kernels import MALFORMED
 from engine.scoring.hcc.member_index import MemberIndex
 from engine.scoring.hcc.reading import Reader, Refusal
-from engine.scoring.hcc.score import Columns, encode_codes, told
+from engine.scoring.hcc.score import Columns, encode_codes, from_sets_and_told, sets_and_told, told
 
 REASONS: Mapping[int, str] = {
     kernels.NO_DATE: "has no date of service",
@@ -39,7 +40,8 @@ _NDC_DIGITS = 11
 class HhsScores:
     """Scores of the persons that could be scored, in the order given.
 
-    `hccs` [persons, 3] are the payment HCCs, before groups; `rxcs` the standing drug classes as bits; `raw` thousandths
+    `hccs` [persons, 3] are the payment HCCs, before groups; `rxcs` the standing drug classes as bits; `variables` up
+    to `ends` [persons] are each person's, as rows of the model's coefficients; `raw` are thousandths
     [persons, 1] at each person's metal or [persons, 5] at all. `excluded` are the diagnoses and drugs that do not
     count, a table of member_id, kind, code and reason; `notes` (member_id, note) is what a reader should know of.
     """
@@ -48,6 +50,8 @@ class HhsScores:
     persons: Persons
     hccs: NDArray[np.uint64]
     rxcs: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    variables: NDArray[np.int32]
     raw: NDArray[np.int32]
     excluded: pa.Table
     refused: tuple[Refusal, ...] = ()
@@ -93,22 +97,17 @@ class HhsScores:
 
     def ledger(self) -> pa.Table:
         """What the scores are made of: member_id, variable, and the coefficient at the own metal or at all five."""
-        arrays, people = compiled_hhs(self.model.benefit_year), self.persons
-        person = (people.model, people.age_last, people.female, people.duration)
-        given = (self.hccs, self.rxcs, *person, arrays.rules)
-        size = kernels.ledger(*given, np.empty(0, np.int32), np.empty(0, np.int32))
-        rows, variables = np.empty(size, np.int32), np.empty(size, np.int32)
-        if size:
-            kernels.ledger(*given, rows, variables)
-        amounts = self.model.coefficients[variables] / 1000
+        people, variables = self.persons, self.variables
+        rows = np.repeat(np.arange(len(people), dtype=np.int32), np.diff(self.ends, prepend=0))
+        prices = np.ascontiguousarray(self.model.coefficients.T / 1000)
         columns: dict[str, Any] = {
             "member_id": pa.DictionaryArray.from_arrays(pa.array(rows), people.ids),
             "variable": pa.DictionaryArray.from_arrays(variables, [name for _, name in self.model.variables]),
         }
         if self.raw.shape[1] > 1:
-            columns |= {f"coefficient_{metal}": amounts[:, i] for i, metal in enumerate(METALS)}
+            columns |= {f"coefficient_{metal}": prices[i].take(variables) for i, metal in enumerate(METALS)}
         else:
-            columns |= {"coefficient": amounts[np.arange(size), people.metal[rows]]}
+            columns |= {"coefficient": prices[people.metal[rows], variables]}
         return pa.table(columns)
 
     def notes(self) -> pa.Table:
@@ -152,16 +151,22 @@ class HhsScorer:
         self._arrays: CompiledHhs = compiled_hhs(self.benefit_year)
         self._ccs = np.zeros((len(self.persons), WORDS), np.uint64)
         self._rxcs = np.zeros(len(self.persons), np.int64)
+        self._calendar = kernels.calendar_of(self.benefit_year)
+        years, month_days = np.empty(len(self.persons), np.int16), np.empty(len(self.persons), np.int16)
+        kernels.birthdays(self.persons.born, years, month_days)
+        self._born = kernels.Births(self.persons.born, years, month_days)
         self._excluded: list[pa.Table] = []
         self._strangers: set[str] = {refusal.member_id for refusal in self.refused}
 
     @classmethod
-    def of(cls, members: Columns, benefit_year: int, *, metal: str = "", report: bool = False) -> "HhsScorer":
+    def of(
+        cls, members: Columns, benefit_year: int, *, metal: str = "", enrolled: bool = True, report: bool = False
+    ) -> "HhsScorer":
         """A scorer of these members, at their own metal or all at `metal`; columns are those of `read_persons`.
 
         Raises HccError for a year without tables, or members that cannot be used.
         """
-        read, refusals = read_persons(_table(members), load_hhs(benefit_year), metal)
+        read, refusals = read_persons(_table(members), load_hhs(benefit_year), metal, enrolled)
         if refusals and not report:
             raise HccError(told(refusals))
         return cls(benefit_year, read, report, list(refusals))
@@ -178,15 +183,14 @@ class HhsScorer:
         self._own(ids, rows, list(reader.refused))
         on = np.where(np.isnan(days), kernels.NO_DAY, days).astype(np.int64)
         people, fits = self.persons, np.empty(len(rows), np.int8)
-        kernels.fit(rows, on, people.born, people.age_last, self.benefit_year, fits)
+        kernels.fit(rows, on, self._born, people.age_last, self._calendar, fits)
         for wrong, reason in REASONS.items():
             self._exclude(ids, icd10, np.flatnonzero(fits == wrong), "diagnosis", reason)
         malformed = np.flatnonzero((rows >= 0) & (fits == kernels.FITS) & (numbers == MALFORMED))
         self._exclude(ids, icd10, malformed, "diagnosis", NO_CODE)
-        first = self._arrays.first_fiscal_year
-        kernels.collect(
-            rows, numbers, on, fits, people.born, people.age_last, people.female, first, self._arrays.codes, self._ccs
-        )
+        person = (self._born, people.age_last, people.female)
+        years = (self._calendar, self._arrays.first_fiscal_year)
+        kernels.collect(rows, numbers, on, fits, *person, *years, self._arrays.codes, self._ccs)
 
     def add_drugs(self, drugs: Columns) -> None:
         """Takes drugs: columns member_id and ndc or hcpcs or both, and if there is one fill_date."""
@@ -204,7 +208,7 @@ class HhsScorer:
         if filled is not None:
             days = reader.days("fill_date", filled)
             on = np.where(np.isnan(days), kernels.NO_DAY, days).astype(np.int64)
-            kernels.fit(rows, on, self.persons.born, self.persons.age_last, self.benefit_year, fits)
+            kernels.fit(rows, on, self._born, self.persons.age_last, self._calendar, fits)
             for number, reason in REASONS.items():
                 said = reason.replace("date of service", "fill date")
                 self._exclude(ids, codes, np.flatnonzero(fits == number), kinds[0], said)
@@ -227,7 +231,7 @@ class HhsScorer:
             raise HccError(f"column {kind} of the drugs is {encoded.dictionary.type}, not text: leading zeros are lost")
         known, classes, wrong = load_hhs(self.benefit_year).drugs, [0], [False]
         for text in encoded.dictionary.to_pylist():
-            code = _drug_code(kind, text)
+            code = drug_code(kind, text)
             classes.append(known.get((kind, code), 0))
             wrong.append(not code and bool(text.strip()))
         at = np.asarray(encoded.indices.fill_null(-1), np.int64) + 1
@@ -242,6 +246,9 @@ class HhsScorer:
             member = str(ids[i].as_py())
             if member not in self._strangers:
                 fresh.setdefault(member, Refusal(member, "member_id", repr(member), "has claims but is no member"))
+        self._refuse(fresh)
+
+    def _refuse(self, fresh: Mapping[str, Refusal]) -> None:
         if fresh and not self.report:
             raise HccError(told(list(fresh.values())))
         self.refused += fresh.values()
@@ -261,40 +268,65 @@ class HhsScorer:
         columns = [_text(ids.take(places)), pa.array([kind] * len(at)), _text(codes.take(places)), [reason] * len(at)]
         self._excluded.append(pa.table(dict(zip(_EXCLUSIONS.names, columns, strict=True)), _EXCLUSIONS))
 
-    def partial(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-        """Persons touched so far, their sets of CCs [touched, 3] and drug classes, for another scorer of the same."""
-        touched = np.flatnonzero(self._ccs.any(axis=1) | (self._rxcs != 0))
-        return touched, self._ccs[touched], self._rxcs[touched]
+    def fresh(self) -> "Callable[[], HhsScorer]":
+        """Makes a scorer of the same persons that has taken nothing, and reports what cannot be used."""
+        return partial(HhsScorer, self.benefit_year, self.persons, True)
 
-    def absorb(self, rows: NDArray[np.int64], ccs: NDArray[np.uint64], rxcs: NDArray[np.int64]) -> None:
-        """Takes a `partial`; sets are united, so that neither order nor repetition matters."""
+    def taken(self) -> pa.Table:
+        """What was taken of diagnoses so far, for `absorb` of another scorer of the same persons."""
+        touched = np.flatnonzero(self._ccs.any(axis=1))
+        told = {"refused": [asdict(refusal) for refusal in self.refused], "excluded": self.excluded().to_pydict()}
+        return sets_and_told(touched, self._ccs[touched], told)
+
+    def absorb(self, taken: pa.Table) -> int:
+        """Takes what another has `taken`, in how many persons; sets are united: order and repetition do not matter."""
+        rows, ccs, notes = from_sets_and_told(taken, WORDS)
+        for told_ in notes:
+            fresh = [Refusal(**refusal) for refusal in told_["refused"]]
+            self._refuse({each.member_id: each for each in fresh if each.member_id not in self._strangers})
+            excluded = pa.table(told_["excluded"], _EXCLUSIONS)
+            if excluded.num_rows and not self.report:
+                first = excluded.slice(0, 1).to_pylist()[0]
+                raise HccError(f"member {first['member_id']}: {first['kind']} {first['code']!r} {first['reason']}")
+            self._excluded.append(excluded)
         np.bitwise_or.at(self._ccs, rows, ccs)
-        np.bitwise_or.at(self._rxcs, rows, rxcs)
+        return len(rows)
 
     def excluded(self) -> pa.Table:
         """Diagnoses and drugs so far that do not count: member_id, kind, code, reason, each once."""
         found = pa.concat_tables(self._excluded) if self._excluded else _EXCLUSIONS.empty_table()
         return found.group_by(_EXCLUSIONS.names, use_threads=False).aggregate([])
 
+    def scores_of(self, people: Persons, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Scores in thousandths of enrolments of the persons at `rows`, each at its own metal and months."""
+        return self._scored(people, self._ccs[rows], self._standing()[rows], 1)[-1][:, 0]
+
+    def _standing(self) -> NDArray[np.int64]:
+        standing = np.empty_like(self._rxcs)
+        kernels.stand(self._rxcs, self._arrays.rules.rxc_drops, standing)
+        return standing
+
+    def _scored(
+        self, people: Persons, ccs: NDArray[np.uint64], rxcs: NDArray[np.int64], columns: int
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        """Payment HCCs, ends and variables of each person, and scores."""
+        n, rules = len(people), self._arrays.rules
+        # HCCs and groups are no more than CCs; beside them are age and sex, counts, months, drug classes and pairs
+        most = int(np.bitwise_count(ccs).sum()) + 5 * n + (RXCS + len(rules.pairs.variable)) * int((rxcs != 0).sum())
+        hccs, ends, variables = np.empty((n, WORDS), np.uint64), np.empty(n, np.int64), np.empty(most, np.int32)
+        person = (people.model, people.age_last, people.female, people.duration)
+        kernels.variables_of(ccs, rxcs, *person, rules, hccs, ends, variables)
+        raw = np.empty((n, columns), np.int32)
+        kernels.total(ends, variables, people.metal, rules.coefficients, raw)
+        return hccs, ends, variables[: ends[-1] if n else 0].copy(), raw
+
     def finish(self, *, all_metals: bool = False) -> HhsScores:
         """The scores."""
-        people, rules, n = self.persons, self._arrays.rules, len(self.persons)
-        hccs, raw = np.empty((n, WORDS), np.uint64), np.empty((n, len(METALS) if all_metals else 1), np.int32)
-        kernels.score(
-            self._ccs,
-            self._rxcs,
-            people.model,
-            people.age_last,
-            people.female,
-            people.duration,
-            people.metal,
-            rules,
-            hccs,
-            raw,
-        )
-        standing = np.array([kernels.standing_rxcs(bits, rules) for bits in range(1 << RXCS + 1)])[self._rxcs]
+        people = self.persons
+        standing = self._standing()
+        hccs, ends, variables, raw = self._scored(people, self._ccs, standing, len(METALS) if all_metals else 1)
         model = load_hhs(self.benefit_year)
-        return HhsScores(model, people, hccs, standing, raw, self.excluded(), tuple(self.refused))
+        return HhsScores(model, people, hccs, standing, ends, variables, raw, self.excluded(), tuple(self.refused))
 
 
 def _table(columns: Columns) -> pa.Table:
@@ -306,7 +338,7 @@ def _text(values: pa.Array) -> pa.Array:
     return pc.cast(decoded, pa.string())
 
 
-def _drug_code(kind: str, text: str) -> str:
+def drug_code(kind: str, text: str) -> str:
     """The code as the tables have it; empty where it can be none. An NDC may be written 5-4-2."""
     code = text.strip().upper()
     if kind == "hcpcs":
