@@ -31,7 +31,7 @@ test-e2e: $(VENV)/.installed-dev ## the whole stack as a user starts it: alone o
 	$(call stage,e2e,tests/e2e)
 
 kernels: $(VENV)/.installed-dev ## have numba compile, once, for every process that follows
-	$(BIN)/python -m tests.warm & warm=$$!; for kind in reserve premium ibnr; do \
+	$(BIN)/python -m tests.warm & warm=$$!; $(BIN)/python -m tests.warm_hcc; for kind in reserve premium ibnr; do \
 	    $(BIN)/vitanexus simulate configs/scenarios/$$kind.yaml --paths 1000 --out build/kernels/$$kind \
 	    || [ $$? = 2 ] || exit 1; done; wait $$warm
 

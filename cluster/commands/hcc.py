@@ -276,6 +276,28 @@ def plrs(
     hhs.plrs(hhs.Files(members, diagnoses, drugs), enrolments, benefit_year, out, each, on_error == "report")
 
 
+@hcc.command("select")
+def select(
+    claims: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: claim_id, member_id, bill_type (empty for a professional claim), through_date, "
+            "discharge_status, service_codes and icd10 with spaces between, and if there are any voids"
+        ),
+    ],
+    enrolments: Annotated[Path, typer.Option(help="Parquet or CSV: member_id, start, end")],
+    benefit_year: Annotated[int, typer.Option(help="benefit year, 2021 to 2025")],
+    out: Annotated[Path, typer.Option(help="diagnoses to write: member_id, icd10, service_date")],
+    rejected: Annotated[Path, typer.Option(help="claims that do not count, to write, each with its reason")],
+    supplements: Annotated[Path | None, typer.Option(help="supplemental diagnoses: claim_id, icd10")] = None,
+) -> None:
+    """Select the claims whose diagnoses count for HHS-HCC, by the rules of CMS's EDGE server.
+
+    Example: vitanexus hcc select --benefit-year 2025 --claims c.csv --enrolments e.csv --out d.csv --rejected r.csv
+    """
+    hhs.select(claims, enrolments, supplements, benefit_year, out, rejected)
+
+
 @hcc.command("tables")
 def tables(
     source: Annotated[Path, typer.Argument(help="folder with table_1.json to table_12.parquet of CMS's DIY software")],

@@ -201,3 +201,19 @@ def plrs(files: Files, enrolments: Path, benefit_year: int, out: Path, each: Pat
     _tell(scored)
     if report:
         _write_errors(scored, out.with_name(out.name + ".errors.csv"))
+
+
+def select(
+    claims: Path, enrolments: Path, supplements: Path | None, benefit_year: int, out: Path, rejected: Path
+) -> None:
+    """Writes the diagnoses of the claims that count, and the claims that do not."""
+    from engine.scoring.hcc.hhs import edge
+
+    more = None if supplements is None else hcc_files.read(supplements, every=True)
+    tables = (hcc_files.read(path, every=True) for path in (claims, enrolments))
+    found = edge.select(*tables, benefit_year, more)
+    hcc_files.write(found.diagnoses, out)
+    hcc_files.write(found.rejected, rejected)
+    typer.echo(f"{found.diagnoses.num_rows:,} diagnoses count: {out}")
+    for rule, number in Counter(found.rejected["rule"].to_pylist()).most_common():
+        typer.echo(f"{number:,} do not, {rule}: {edge.REASONS[rule]}")

@@ -117,6 +117,60 @@ def test_clinical_risk_of_files_is_scored_and_explained(tmp_path: Path) -> None:
     assert "DIABETES_HF_V28" in told and "raw score" in told and "Heart Failure" in told
 
 
+def _hhs_files(folder: Path) -> list[str]:
+    (folder / "p.csv").write_text(
+        "ENROLID,SEX,DOB,AGE_LAST,METAL,CSR_INDICATOR,ENROLDURATION\n"
+        "007,2,19801130,44,silver,3,12\n008,1,20130501,12,gold,1,12\n9,1,20250301,0,bronze,1,10\n"
+    )
+    (folder / "d.csv").write_text(
+        "ENROLID,DIAG,DIAGNOSIS_SERVICE_DATE\n007,E11.65,20250610\n008,J45909,20250610\n008,J45909,20240610\n"
+    )
+    (folder / "n.csv").write_text("ENROLID,NDC\n007,00002751001\n008,00002751001\n")
+    return [f"--{name}={folder / file}" for name, file in (("members", "p"), ("diagnoses", "d"), ("drugs", "n"))]
+
+
+def test_commercial_risk_of_files_under_cmss_names_is_scored_and_explained(tmp_path: Path) -> None:
+    files = [f"{word}.csv" for word in _hhs_files(tmp_path)]
+    model = ["--model", "hhs", "--benefit-year", "2025"]
+    out, ledger = tmp_path / "out.csv", tmp_path / "ledger.parquet"
+    stopped = vitanexus("hcc", "score", *model, *files, "--out", str(out))
+    assert stopped.returncode == 1 and "member 008: diagnosis 'J45909' is of another year" in stopped.stderr
+    words = ["--on-error", "report", "--metal", "all", "--ledger", str(ledger), "--out", str(out)]
+    done = vitanexus("hcc", "score", *model, *files, *words)
+    assert done.returncode == 0, done.stderr
+    assert "1 ndc codes do not count" in done.stdout and "age 0 without a newborn's HCC" in done.stdout
+    rows = out.read_text().splitlines()
+    assert rows[0].startswith('"member_id","benefit_year","model","metal","hccs","rxcs","score",')
+    assert rows[1].startswith('"007",2025,"adult","silver","21","6",') and "2.24672" in rows[1]
+    assert "008,diagnosis,J45909,is of another year" in (tmp_path / "out.csv.errors.csv").read_text()
+    assert set(pq.read_table(ledger).column_names) >= {"variable", "coefficient_silver", "coefficient_catastrophic"}
+    told = vitanexus("hcc", "explain", *model, *files, "--member", "007").stdout
+    assert "RXC_06_X_HCC018" in told and "2.24672" in told and "G01" in told
+    silver = tmp_path / "silver.parquet"
+    vitanexus("hcc", "score", *model, *files, "--on-error", "report", "--metal", "silver", "--out", str(silver))
+    assert pq.read_table(silver)["score"].to_pylist()[:2] == [2.006, 0.285]
+    missing = vitanexus("hcc", "score", "--model", "hhs", *files, "--out", str(out))
+    assert missing.returncode == 2 and "benefit-year" in missing.stderr
+    checked = vitanexus("hcc", "score", *model, *files, "--check")
+    assert checked.returncode == 0 and "3 members can be scored with HHS-HCC for 2025" in checked.stdout
+
+
+def test_plan_liability_risk_scores_are_written(tmp_path: Path) -> None:
+    files = [f"{word}.csv" for word in _hhs_files(tmp_path)]
+    (tmp_path / "e.csv").write_text(
+        "ENROLID,PLAN_ID,RATING_AREA,METAL,CSR_INDICATOR,DAYS\n"
+        "007,P1,R1,silver,3,365\n008,P1,R1,silver,3,365\n9,P2,R1,bronze,1,306\n"
+    )
+    out, each = tmp_path / "plrs.csv", tmp_path / "each.csv"
+    words = ["--enrolments", str(tmp_path / "e.csv"), "--out", str(out), "--each", str(each), "--on-error", "report"]
+    done = vitanexus("hcc", "plrs", "--benefit-year", "2025", *files, *words)
+    assert done.returncode == 0, done.stderr
+    rows = [row.split(",") for row in out.read_text().replace('"', "").splitlines()]
+    assert rows[0] == ["plan_id", "rating_area", "metal", "enrollees", "months", "billable_months", "plrs"]
+    assert rows[1][:4] == ["P1", "R1", "silver", "2"] and abs(float(rows[1][6]) - (2.24672 + 0.3192) / 2) < 1e-9
+    assert rows[2][:4] == ["P2", "R1", "bronze", "1"] and len(each.read_text().splitlines()) == 4
+
+
 @pytest.mark.parametrize("kind", ["reserve", "premium", "ibnr"])
 def test_a_scenario_of_each_kind_is_simulated(kind: str, tmp_path: Path) -> None:
     scenario, out = ROOT / "configs" / "scenarios" / f"{kind}.yaml", tmp_path / "out"

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from engine.errors import HccError
+from engine.scoring.hcc.hhs.score import HhsScorer
+from engine.scoring.hcc.hhs.score import score as hhs_score
 from engine.scoring.hcc.score import HccScorer, HccScores, score
 from tests.unit.scoring.test_hcc import crowd
+from tests.unit.scoring.test_hhs import crowd as hhs_crowd
 
 MEMBERS = 3000
 
@@ -61,3 +64,20 @@ def test_what_cannot_be_used_is_named_across_workers(tmp_path: Path) -> None:
     assert sorted(refusal.member_id for refusal in got.refused) == ["P5", "ghost"]
     assert len(got.members) == MEMBERS - 1
     assert {"member_id": "P6", "icd10": "Z000"} in got.unmapped.to_pylist()
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize(("workers", "rows", "suffix"), [(1, 24_000, "parquet"), (2, 900, "csv")])
+def test_commercial_scores_are_the_same_bits_over_ray(tmp_path: Path, workers: int, rows: int, suffix: str) -> None:
+    from actors.hcc import collect
+
+    people, diagnoses, drugs = hhs_crowd(600)
+    path = tmp_path / f"diagnoses.{suffix}"
+    if suffix == "csv":
+        csv.write_csv(diagnoses.rename_columns(["ENROLID", "DIAG", "DIAGNOSIS_SERVICE_DATE"]), path)
+    else:
+        parquet.write_table(diagnoses, path, row_group_size=1000)
+    scorer = HhsScorer.of(people, 2025)
+    scorer.add_drugs(drugs)
+    collect(scorer, path, workers, rows)
+    assert scorer.finish().table().equals(hhs_score(people, diagnoses, 2025, drugs).table())
