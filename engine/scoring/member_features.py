@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from engine.domain.age import completed_years
 from engine.domain.events import CONDITIONS
-from engine.domain.metrics import METRIC_INDEX, METRICS
+from engine.domain.metrics import METRIC_INDEX
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.known_kernel import gather
@@ -14,13 +14,14 @@ from engine.scoring.member_state import PartitionState
 from engine.scoring.physiology import PhysiologyModel
 from engine.scoring.risk_factors import Grounds
 from engine.scoring.score_kernel import Known
-from engine.scoring.state_kernels import DAYS, NO_DAY
+from engine.scoring.state_kernels import NO_DAY
 from engine.scoring.steps_forecast import SERIES, DailySeries, StepsForecaster
 from engine.scoring.vitals import VITALS
 
 _US_PER_DAY = 86_400_000_000
 _COSTS = ("cost_inpatient", "cost_emergency", "cost_outpatient", "cost_office", "cost_pharmacy", "cost_home_health")
 _COUNTS = ("n_inpatient", "n_emergency", "n_outpatient", "n_office", "n_pharmacy", "n_home_health")
+_SERIES = np.array([METRIC_INDEX[code] for code in SERIES])
 
 
 def base_features(state: PartitionState, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -58,22 +59,12 @@ def renew_forecasts(state: PartitionState, slots: NDArray[np.int64], behavior: S
     slots, head = slots[stale], head[stale].astype(np.int64)
     if not len(slots):
         return
-    days = head[:, None] + np.arange(1 - DAYS, 0)
-    at = days % DAYS
-    values = np.empty((len(slots), DAYS - 1, len(SERIES)))
-    for k, code in enumerate(SERIES):
-        metric = METRIC_INDEX[code]
-        daily_sums, daily_counts = state.daily(slots, metric)
-        sums, counts = (np.take_along_axis(each, at, axis=1) for each in (daily_sums / 1000.0, daily_counts))
-        per = np.ones_like(counts) if METRICS[metric].daily == "sum" else np.maximum(counts, 1)
-        values[:, :, k] = np.where(counts > 0, sums / per, np.nan)
-    walks = ~np.isnan(values[:, :, 0]).all(axis=1)
-    from_first = np.cumsum(~np.isnan(values[walks]).all(axis=2), axis=1) > 0
-    ends = np.cumsum(from_first.sum(axis=1))
-    found = np.full(len(slots), np.nan)
+    ends, days, values = state.complete_days(slots, head, _SERIES)
+    found, begins = np.full(len(slots), np.nan), np.concatenate([[0], ends[:-1]])
+    walks = ends > begins
     if walks.any():
-        series = DailySeries(np.concatenate([[0], ends]), days[walks][from_first], values[walks][from_first])
-        found[walks] = behavior.forecast(series)[0][ends - 1]
+        series = DailySeries(np.concatenate([[0], ends[walks]]), days, values)
+        found[walks] = behavior.forecast(series)[0][ends[walks] - 1]
     state["forecast"][slots], state["forecast_day"][slots] = found, head
 
 

@@ -217,6 +217,17 @@ class PartitionState:
         state_kernels.window_means(*_parts(self._readings), head_day, slots, _SUMMED, np.array(windows), means, days)
         return means, days
 
+    def complete_days(
+        self, slots: NDArray[np.int64], heads: NDArray[np.int64], metrics: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Ends [members], days and values [rows, metrics] of the days before `heads`; see the kernel of this name."""
+        room = len(slots) * (DAYS - 1)
+        ends, days, values = np.empty(len(slots), np.int64), np.empty(room, np.int64), np.empty((room, len(metrics)))
+        summed = _SUMMED[metrics]
+        state_kernels.complete_days(*_parts(self._readings), slots, heads, metrics, summed, ends, days, values)
+        rows = int(ends[-1]) if len(ends) else 0
+        return ends, days[:rows], values[:rows]
+
     def daily(self, slots: NDArray[np.int64], metric: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Sums in thousandths of the unit and counts [members, DAYS] of a metric; day d stands at d modulo DAYS."""
         packed = self._readings.of(slots, metric)[:, :DAYS]

@@ -145,6 +145,53 @@ def window_means(
 
 
 @njit(cache=True, nogil=True)
+def complete_days(
+    row_of: Blocks,
+    block_of: NDArray[np.int32],
+    blocks: Integers,
+    slots: Integers,
+    heads: Integers,
+    metrics: Integers,
+    summed: NDArray[np.bool_],
+    ends: Integers,
+    days: Integers,
+    values: Reals,
+) -> None:
+    """The days before `heads` [slots], from the first with a reading of any of the metrics, one slot after the other.
+
+    Only of slots with a reading of the first metric there; those of slot i end at `ends[i]`. `days` [rows] and `values`
+    [rows, metrics], which have room for DAYS - 1 a slot, get each day and its sum or mean, NaN without a reading.
+    """
+    end = 0
+    for i in range(len(slots)):
+        row, head, known = row_of[slots[i]], heads[i], False
+        first = head
+        for m in range(len(metrics)):
+            block = block_of[row, metrics[m]]
+            if block == 0:
+                if m == 0:
+                    break  # most members: no reading of the metric that is asked for
+                continue
+            for back in range(1, DAYS):
+                if blocks[block, (head - back) % DAYS] & MOST_COUNT > 0:
+                    known |= m == 0
+                    first = min(first, head - back)
+            if not known:
+                break
+        if known:
+            for day in range(first, head):
+                days[end] = day
+                for m in range(len(metrics)):
+                    block = block_of[row, metrics[m]]
+                    packed = blocks[block, day % DAYS] if block != 0 else 0
+                    count = packed & MOST_COUNT
+                    amount = (packed >> COUNT_BITS) / 1000.0 / (1 if summed[m] else max(count, 1))
+                    values[end, m] = amount if count > 0 else np.nan
+                end += 1
+        ends[i] = end
+
+
+@njit(cache=True, nogil=True)
 def latest(
     row_of: Blocks,
     block_of: NDArray[np.int32],
