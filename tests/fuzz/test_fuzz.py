@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from cluster.commands import hcc
+from cluster.commands import hcc_files
 from cluster.simulation import job, yaml12
 from cluster.simulation.files import Inputs, read_scenario
 from engine.domain.events import EVENT_KINDS, SourceEvent
@@ -27,6 +28,9 @@ from engine.interop import sources
 from engine.learning.daily import read_lifesnaps
 from engine.learning.meps import link, read_meps
 from engine.learning.nhanes import STEPS_CONDITIONS, read_nhanes, read_steps
+from engine.scoring.hcc.hhs.edge import select
+from engine.scoring.hcc.hhs.plrs import enrolments, liability
+from engine.scoring.hcc.hhs.score import HhsScorer
 from engine.scoring.hcc.score import HccScorer
 from engine.scoring.physiology import MEASURES
 from engine.streams.codec import decode
@@ -148,12 +152,36 @@ def test_broken_hcc_files_are_scored_or_refused(which: str, folder: Path, data: 
     files = good("hcc")
     write(folder, {**files, f"{which}.csv": data.draw(broken(files[f"{which}.csv"]))})
     try:
-        scorer = HccScorer.of(
-            hcc._read(folder / "members.csv", hcc._TEXT), "v28", 2026, report=data.draw(st.booleans())
-        )
-        scorer.add(hcc._read(folder / "diagnoses.csv", hcc._TEXT))
+        scorer = HccScorer.of(hcc_files.read(folder / "members.csv"), "v28", 2026, report=data.draw(st.booleans()))
+        scorer.add(hcc_files.read(folder / "diagnoses.csv"))
         for row in scorer.finish().table().to_pylist():
             assert math.isfinite(row["raw_score"])
+    except VitaNexusError as refused:
+        assert str(refused)
+
+
+@pytest.mark.parametrize("which", sorted(good("hhs")))
+@_few
+@given(data=st.data())
+def test_broken_commercial_files_are_scored_or_refused(which: str, folder: Path, data: st.DataObject) -> None:
+    files = good("hhs")
+    write(folder, {**files, which: data.draw(broken(files[which]))})
+
+    def read(name: str) -> pa.Table:
+        return hcc_files.read(folder / f"{name}.csv", every=True)
+
+    try:
+        if which in ("claims.csv", "spans.csv"):
+            assert select(read("claims"), read("spans"), 2025).rejected["reason"].null_count == 0
+            return
+        whole = which != "enrolments.csv"
+        scorer = HhsScorer.of(read("members"), 2025, enrolled=whole, report=data.draw(st.booleans()))
+        scorer.add(read("diagnoses"))
+        scorer.add_drugs(read("drugs"))
+        found = scorer.finish()
+        assert np.isfinite(found.score).all() and found.table().num_rows == len(found.persons)
+        if not whole:
+            assert liability(enrolments(scorer, read("enrolments")))["months"].null_count == 0
     except VitaNexusError as refused:
         assert str(refused)
 

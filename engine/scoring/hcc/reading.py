@@ -69,8 +69,8 @@ class Reader:
     def codes(self, name: str, table: Mapping[str, int], allowed: str) -> NDArray[np.int64]:
         """The column through a closed code; a value that is not in it is refused."""
         values = self.needed(name)
-        if "" in table and pa.types.is_string(values.type):
-            values = pc.fill_null(values, "")  # a blank is a code of this column
+        if "" in table and not pa.types.is_dictionary(values.type):
+            values = pc.fill_null(pc.cast(values, pa.string()), "")  # a blank is a code of this column
         return self._translate(values, name, lambda text: table.get(text), allowed)
 
     def flag(self, name: str, absent: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:

@@ -185,6 +185,13 @@ def test_a_person_who_cannot_be_scored_is_named(change: dict[str, Any], told: st
     assert len(found.persons) == 0 and [refusal.member_id for refusal in found.refused] == ["p"]
 
 
+@pytest.mark.parametrize("blank", [pa.array([None, "3"]), pa.array(["", "3"]), pa.array([None, 3])])
+def test_a_blank_indicator_of_cost_sharing_is_none(blank: pa.Array) -> None:
+    members = {"member_id": ["p", "q"], **{name: [value] * 2 for name, value in GOOD.items()}}
+    members |= {"metal": ["gold", "silver"], "csr": blank}
+    assert score(members, pa.Table.from_pylist([], COLUMNS), 2025).persons.csr.tolist() == [100, 112]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

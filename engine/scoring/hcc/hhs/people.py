@@ -187,7 +187,7 @@ def _cost_sharing(reader: Reader, metal: NDArray[np.int8], model: HhsModel) -> N
         return factor
     known = {str(indicator): indicator for indicator in (*model.cost_sharing, model.no_cost_sharing)}
     allowed = f"a cost-sharing indicator of {model.benefit_year}: {', '.join(sorted(known, key=int))}"
-    indicator = reader.codes("csr", known, allowed)
+    indicator = reader.codes("csr", {**known, "": model.no_cost_sharing}, allowed)
     for number, (name, hundredths) in model.cost_sharing.items():
         of, at = indicator == number, metal == METALS.index(name)
         reader.refuse(of & ~at, "csr", values, f"is the indicator of a {name} plan, and this plan is another")
