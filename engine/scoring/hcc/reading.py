@@ -134,15 +134,15 @@ class Reader:
         self.refuse(bad, name, values, "must be YYYY-MM-DD or YYYYMMDD")
         return dates
 
-    def refuse_repeated(self, ids: pa.Array) -> None:
-        """Refuses the member ids that appear more than once."""
+    def refuse_repeated(self, ids: pa.Array, column: str = "member_id") -> None:
+        """Refuses the ids of a column that appear more than once."""
         if len(ids) < 2 or pc.all(pc.greater(ids[1:], ids[:-1]), skip_nulls=False).as_py():
             return  # in ascending order, as files mostly are: cheaper to see than to count
         if pc.count_distinct(ids, mode="only_valid").as_py() == len(ids) - ids.null_count:
             return
         counts = pc.value_counts(ids.drop_null())
         repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-        self.refuse(np.asarray(pc.is_in(ids, value_set=repeated)), "member_id", ids, "appears more than once")
+        self.refuse(np.asarray(pc.is_in(ids, value_set=repeated)), column, ids, "appears more than once")
 
     def refusals(self, ids: pa.Array) -> list[Refusal]:
         """What was refused, by row."""

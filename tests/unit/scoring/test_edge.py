@@ -81,9 +81,18 @@ def test_a_supplement_needs_its_accepted_claim() -> None:
 def test_what_cannot_be_used_is_named() -> None:
     with pytest.raises(HccError, match="claim c0: through_date is '2025-13-01': must be YYYY-MM-DD"):
         selected({"through_date": "2025-13-01"})
+    with pytest.raises(HccError, match="claim c0: claim_id is 'c0': appears more than once"):
+        selected({}, {"claim_id": "c0"})
+    with pytest.raises(HccError, match="supplements have no column icd10"):
+        selected({}, supplements=pa.table({"claim_id": ["c0"]}))
+    for column in ("bill_type", "service_codes"):
+        row = {"claim_id": "a", "bill_type": "", **INSIDE}
+        del row[column]
+        with pytest.raises(HccError, match=f"claims have no column {column}"):
+            select(pa.Table.from_pylist([row]), ENROLLED, 2025)
     with pytest.raises(HccError, match="claim c0: through_date is missing"):
         selected({"through_date": None})
-    without = {"claim_id": "a", **{name: text for name, text in INSIDE.items() if name != "icd10"}}
+    without = {"claim_id": "a", "bill_type": "", **{name: text for name, text in INSIDE.items() if name != "icd10"}}
     with pytest.raises(HccError, match="claims have no column icd10"):
         select(pa.Table.from_pylist([without]), ENROLLED, 2025)
     bad = ENROLLED.set_column(2, "end", pa.array(["2024-01-01"]))

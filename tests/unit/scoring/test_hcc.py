@@ -242,11 +242,18 @@ def test_member_ids_find_their_rows(members: list[str], others: list[str]) -> No
         numbers.rows(pa.array(["x"]))
 
 
-def test_the_hash_seed_does_not_change_a_bit() -> None:
+@pytest.mark.parametrize(
+    ("crowd_of", "engine", "call"),
+    [
+        ("test_hcc", "hcc.score", "score(*crowd(300), all_segments=True)"),
+        ("test_hhs", "hcc.hhs.score", "score(*crowd(300)[:2], 2025, crowd(300)[2], all_metals=True)"),
+    ],
+)
+def test_the_hash_seed_does_not_change_a_bit(crowd_of: str, engine: str, call: str) -> None:
     script = (
-        "from tests.unit.scoring.test_hcc import crowd; from engine.scoring.hcc.score import score; import hashlib;"
-        "s = score(*crowd(300), all_segments=True);"
-        "print(hashlib.sha256(s.raw.tobytes() + s.hccs.tobytes()).hexdigest())"
+        f"from tests.unit.scoring.{crowd_of} import crowd; from engine.scoring.{engine} import score; import hashlib;"
+        f"s = {call};"
+        "print(hashlib.sha256(s.raw.tobytes() + s.hccs.tobytes() + repr(s.ledger().to_pydict()).encode()).hexdigest())"
     )
     seen = {
         subprocess.run(

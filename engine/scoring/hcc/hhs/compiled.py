@@ -32,8 +32,10 @@ _PERIODS = 3
 EXCLUDED, GROUPED, UNCOUNTED, SEVERE, TRANSPLANT, V3, V3_WITH = range(7)
 """Sets of HCCs by model: those the model leaves out, those in a group, those not counted, and what makes a person
 severe, a transplant, and in 2021 and 2022 severe together with another."""
+_SETS = V3_WITH + 1
 MALE, FEMALE, HCC, GROUP_OF, GROUP, SEVERE_COUNT, TRANSPLANT_COUNT, DURATION, GROUP_H = range(9)
 """Rows by model: of a man's and a woman's age, of an HCC, of a group, of a count of HCCs, of months; one alone."""
+_ROWS = GROUP_H + 1
 _WIDTH = 144
 Words = NDArray[np.uint64]
 
@@ -145,8 +147,8 @@ def _code_rows(model: HhsModel, sets: _Sets) -> CodeRows:
 
 def _sets(model: HhsModel, sets: _Sets) -> tuple[Words, Words]:
     named = {SEVERE: "SEVERE", TRANSPLANT: "TRANSPLANT", V3: "SEVERE_V3", V3_WITH: "SEVERE_V3_WITH"}
-    words = np.zeros((len(MODELS), 7, WORDS), np.uint64)
-    groups = np.zeros((len(MODELS), 7), np.uint64)
+    words = np.zeros((len(MODELS), _SETS, WORDS), np.uint64)
+    groups = np.zeros((len(MODELS), _SETS), np.uint64)
     for m, kind in enumerate(MODELS):
         words[m, EXCLUDED] = sets.words(model.excluded[kind])
         words[m, GROUPED] = sets.words(hcc for hccs in model.groups[kind].values() for hcc in hccs)
@@ -158,7 +160,7 @@ def _sets(model: HhsModel, sets: _Sets) -> tuple[Words, Words]:
 
 def _of_model(model: HhsModel, kind: str, row: Mapping[tuple[str, str], int]) -> NDArray[np.int64]:
     """The rows [ROWS, ...] of one of MODELS."""
-    out = np.full((9, _WIDTH), -1, np.int64)
+    out = np.full((_ROWS, _WIDTH), -1, np.int64)
     if kind != "infant":
         for age in range(MAX_AGE + 1):
             if MODELS[model_of(age)] == kind:

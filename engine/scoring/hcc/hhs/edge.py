@@ -55,57 +55,60 @@ def select(claims: pa.Table, enrolments: pa.Table, year: int, supplements: pa.Ta
     ids, members = reader.needed("claim_id"), reader.needed("member_id")
     days = reader.days("through_date", reader.needed("through_date"))
     reader.refuse(np.isnan(days), "through_date", reader.needed("through_date"), "must be given")
-    reader.refuse_repeated(ids)
+    reader.refuse_repeated(ids, "claim_id")
     if reader.refused:
         row = min(reader.refused)
         column, value, reason = reader.refused[row]
         raise HccError(f"claim {ids[row].as_py()}: {column} is {value}: {reason}")
+    rules = _rules(reader, ids, days, ~_enrolled(members, days, renamed(enrolments)), year)
+    codes = _lists(reader.needed("icd10"))
+    found = [(i, code) for i in np.flatnonzero(rules == "").tolist() for code in codes[i]]
+    rejected = [(ids[i].as_py(), members[i].as_py(), rules[i]) for i in np.flatnonzero(rules != "").tolist()]
+    if supplements is not None:
+        more = Reader(renamed(supplements), "supplements")
+        place = {claim: i for i, claim in enumerate(pc.cast(ids, pa.string()).to_pylist())}
+        claimed = pc.cast(more.needed("claim_id"), pa.string()).to_pylist()
+        for claim, code in zip(claimed, more.needed("icd10").to_pylist(), strict=True):
+            at = place.get(claim)
+            if at is not None and rules[at] == "":
+                found.append((at, code))
+            else:
+                rejected.append((claim, None if at is None else members[at].as_py(), "R09" if at is None else "R10"))
+    rows = np.array([i for i, _ in found], np.int64)
+    told = {
+        "claim_id": [str(claim) for claim, _, _ in rejected],
+        "member_id": [None if who is None else str(who) for _, who, _ in rejected],
+        "rule": [rule for _, _, rule in rejected],
+        "reason": [REASONS[rule] for _, _, rule in rejected],
+    }
+    diagnoses = {
+        "member_id": members.take(pa.array(rows)),
+        "icd10": pa.array([code for _, code in found], pa.string()),
+        "service_date": pc.cast(pa.array(days[rows].astype(np.int32)), pa.date32()),
+    }
+    return Selected(pa.table(diagnoses), pa.table({name: pa.array(texts, pa.string()) for name, texts in told.items()}))
+
+
+def _rules(
+    reader: Reader, ids: pa.Array, days: NDArray[np.float64], strange: NDArray[np.bool_], year: int
+) -> NDArray[np.object_]:
+    """The first rule by which each claim does not count, empty for those that do; `strange` are not enrolled."""
     rules = np.full(reader.n, "", object)
 
     def reject(rule: str, wrong: NDArray[np.bool_]) -> None:
         rules[wrong & (rules == "")] = rule
 
     reject("void", _voided(reader, ids))
-    bills = _texts(reader, "bill_type")
+    bills = _texts(reader.needed("bill_type"))
     inpatient = np.isin(bills, INPATIENT)
     reject("bill", ~(inpatient | np.isin(bills, (*OUTPATIENT, ""))))
     reject("R07", (days < _day(f"{year}-01-01")) | (days > _day(f"{year}-12-31")))
-    reject("R06", ~_enrolled(members, days, renamed(enrolments)))
-    reject("R04", inpatient & np.isin(_texts(reader, "discharge_status"), ("", STILL_A_PATIENT)))
+    reject("R06", strange)
+    if inpatient.any():
+        reject("R04", inpatient & np.isin(_texts(reader.needed("discharge_status")), ("", STILL_A_PATIENT)))
     services, every = load_hhs(year).services, _lists(reader.needed("service_codes"))
     reject("R03", ~inpatient & np.array([not services.intersection(codes) for codes in every], np.bool_))
-    accepted = np.flatnonzero(rules == "")
-    icd10 = _lists(reader.needed("icd10"))
-    found = [(i, code) for i in accepted.tolist() for code in icd10[i]]
-    rejected = [(ids[i].as_py(), members[i].as_py(), rules[i]) for i in np.flatnonzero(rules != "").tolist()]
-    if supplements is not None:
-        place = {claim: i for i, claim in enumerate(ids.to_pylist())}
-        for row in renamed(supplements).to_pylist():
-            at = place.get(row["claim_id"])
-            if at is not None and rules[at] == "":
-                found.append((at, row["icd10"]))
-            else:
-                member = None if at is None else members[at].as_py()
-                rejected.append((row["claim_id"], member, "R09" if at is None else "R10"))
-    rows = np.array([i for i, _ in found], np.int64)
-    dates = pc.cast(pa.array(days[rows].astype(np.int32)), pa.date32())
-    return Selected(
-        pa.table(
-            {
-                "member_id": members.take(pa.array(rows)),
-                "icd10": pa.array([code for _, code in found], pa.string()),
-                "service_date": dates,
-            }
-        ),
-        pa.table(
-            {
-                "claim_id": pa.array([str(claim) for claim, _, _ in rejected], pa.string()),
-                "member_id": pa.array([None if who is None else str(who) for _, who, _ in rejected], pa.string()),
-                "rule": pa.array([rule for _, _, rule in rejected], pa.string()),
-                "reason": pa.array([REASONS[rule] for _, _, rule in rejected], pa.string()),
-            }
-        ),
-    )
+    return rules
 
 
 def _day(text: str) -> int:
@@ -119,11 +122,8 @@ def _voided(reader: Reader, ids: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(pc.is_in(pc.cast(ids, pa.string()), value_set=pc.cast(voids, pa.string()).drop_null().unique()))
 
 
-def _texts(reader: Reader, name: str) -> NDArray[np.str_]:
-    """A column of codes as text, empty where there is none."""
-    values = reader.column(name)
-    if values is None:
-        return np.full(reader.n, "")
+def _texts(values: pa.Array) -> NDArray[np.str_]:
+    """Codes as text, empty where there is none."""
     texts = pc.fill_null(pc.cast(values, pa.string()), "").to_pylist()
     return np.array([text.strip() for text in texts], np.str_)
 

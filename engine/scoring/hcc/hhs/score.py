@@ -281,10 +281,10 @@ class HhsScorer:
     def absorb(self, taken: pa.Table) -> int:
         """Takes what another has `taken`, in how many persons; sets are united: order and repetition do not matter."""
         rows, ccs, notes = from_sets_and_told(taken, WORDS)
-        for told_ in notes:
-            fresh = [Refusal(**refusal) for refusal in told_["refused"]]
+        for note in notes:
+            fresh = [Refusal(**refusal) for refusal in note["refused"]]
             self._refuse({each.member_id: each for each in fresh if each.member_id not in self._strangers})
-            excluded = pa.table(told_["excluded"], _EXCLUSIONS)
+            excluded = pa.table(note["excluded"], _EXCLUSIONS)
             if excluded.num_rows and not self.report:
                 first = excluded.slice(0, 1).to_pylist()[0]
                 raise HccError(f"member {first['member_id']}: {first['kind']} {first['code']!r} {first['reason']}")
