@@ -34,17 +34,17 @@ def demo(
     """
     from cluster.stack import ray_environment, serving_environment
     from cluster.stack.orphans import down
+    from engine.settings import load_settings
 
-    started = time.monotonic()
+    started, settings = time.monotonic(), load_settings()
     down(directory)
     shutil.rmtree(directory, ignore_errors=True)
-    ray_environment.prepare(directory)
+    ray_environment.prepare(directory, settings.ray.address)
     serving_environment.prepare(directory)
     from cluster.bootstrap import stack
     from cluster.memory import PeakMemory
-    from engine.settings import load_settings
 
-    local = stack(directory, load_settings(), lambda text: _console.print(f"[dim]{text} ...[/dim]"), [_JOB], jobs=keep)
+    local = stack(directory, settings, lambda text: _console.print(f"[dim]{text} ...[/dim]"), [_JOB], jobs=keep)
     with PeakMemory() as memory, local as endpoints:
         up = time.monotonic() - started
         _console.print(f"the stack is up after {up:.1f} s: {endpoints.http}/docs")

@@ -33,7 +33,7 @@ _console = Console(highlight=False)
 
 @contextlib.contextmanager
 def _connected(directory: Path) -> Iterator["SimulationJobs"]:
-    ray_environment.prepare(directory)  # before anything imports Ray
+    ray_environment.join(directory)  # before anything imports Ray
     from actors.jobs import SimulationJobs
     from cluster.bootstrap import connect
     from engine.storage.runs import Runs
@@ -162,7 +162,7 @@ def execute(
     directory: Directory = DEFAULT,
 ) -> None:
     """Run a queued run here: what a submitted job does."""
-    ray_environment.prepare(directory)
+    ray_environment.join(directory)
     from cluster.bootstrap import connect
     from cluster.simulation import stored
     from engine.storage.runs import Runs

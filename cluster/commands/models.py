@@ -228,7 +228,7 @@ def _train(
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        ray_environment.prepare(Path(folder))
+        ray_environment.prepare(Path(folder), address)
         import ray
         from rich import print_json
 

@@ -19,8 +19,7 @@ def ray_session(workers: int, address: str) -> Iterator[int]:
         yield 0
         return
     with tempfile.TemporaryDirectory(prefix="vitanexus-ray-") as folder:
-        if not address:
-            ray_environment.prepare(Path(folder))  # before anything imports Ray
+        ray_environment.prepare(Path(folder), address)  # before anything imports Ray
         import ray
 
         local = {} if address else {"num_cpus": workers + 1, "include_dashboard": False}

@@ -27,8 +27,11 @@ def up(
     A URL in the settings replaces a part: VITANEXUS_POSTGRES_URL, VITANEXUS_KAFKA_BOOTSTRAP, VITANEXUS_RAY_ADDRESS.
     Runs until Ctrl-C, or until a part dies, and takes the others down with it.
     """
+    from engine.settings import load_settings
+
+    settings = load_settings()
     StateDir(directory).prepare()
-    ray_environment.prepare(directory)  # before anything imports Ray
+    ray_environment.prepare(directory, settings.ray.address)  # before anything imports Ray
     from cluster.stack.supervisor import wait_until_ready
 
     if detach:
@@ -47,9 +50,7 @@ def up(
         typer.echo(describe(state))
         return
     from cluster.stack import serving_environment
-    from engine.settings import load_settings
 
-    settings = load_settings()
     serving_environment.prepare(directory, settings.http.tls_certificate, settings.http.tls_key)
     from cluster.bootstrap import stack
 

@@ -77,6 +77,7 @@ def test_a_job_joins_the_cluster_of_its_own_stack(stack: RunningStack, monkeypat
     run, runs = uuid.uuid4().hex, Runs(stack.endpoints.postgres, pool_size=1)
     runs.queue(run, IBNR, "test")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # and the token of another, in the user's home
     done = stack.command("jobs", "run", run)
     assert done.returncode == 0, done.stderr
     assert runs.summary(run)["status"] == "succeeded"
