@@ -1,6 +1,7 @@
 """A member as a record to score: from the events that PostgreSQL keeps of them."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,10 +53,12 @@ def member_record(url: str, member_id: str) -> HealthRecord | None:
 
 
 def _diagnoses(claims: Iterable[Any], now_us: int) -> list[str]:
-    """Codes on claims of the year of `now_us` and of the year before it."""
+    """Codes on claims of the year of `now_us` and of the year before it, as the claims that stand say them."""
     year = dt.datetime.fromtimestamp(now_us / 1e6, dt.UTC).year
-    found: dict[str, None] = {}
+    said: Counter[str] = Counter()
     for claim in claims:
-        if year - 1 <= claim.service_date.year <= year:
-            found.update(dict.fromkeys(claim.diagnoses))
-    return list(found)
+        if year - 1 <= claim.service_date.year <= year and claim.status != "denied":
+            sign = 1 if claim.sign is None else claim.sign
+            for code in claim.diagnoses:
+                said[code] += sign
+    return [code for code, times in said.items() if times > 0]

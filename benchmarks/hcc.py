@@ -14,8 +14,9 @@ import pyarrow as pa
 import typer
 
 from benchmarks import machine
+from engine.domain.events import METALS
 from engine.scoring.hcc.compiled import compiled
-from engine.scoring.hcc.hhs.model import METALS, load_hhs
+from engine.scoring.hcc.hhs.model import load_hhs
 from engine.scoring.hcc.hhs.score import score as hhs_score
 from engine.scoring.hcc.model import load_model
 from engine.scoring.hcc.score import HccScorer, encode_codes, score

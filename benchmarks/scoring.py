@@ -90,7 +90,7 @@ def shard(members: int) -> PartitionState:
         state.add_labs(slots, np.full(members, i), np.full(members, (last - 20) * _US_PER_DAY), values)
     state.add_costs(slots, slots % 6, np.full(members, last - 30), chance.integers(0, 1_000_000, members))
     ccs = np.where(chance.random((members, 2)) < 0.2, np.uint64(1 << 9), np.uint64(0))
-    state.add_categories(slots, np.full(members, 2024), ccs)
+    state["ccs"][slots, 0], state["cc_year"][slots] = ccs, 2024
     return state
 
 

@@ -8,7 +8,7 @@ import yaml
 from actors.metric_list import grouped
 from cluster.observability.alerts import ALERTS, prometheus_rule
 from cluster.observability.dashboards import DASHBOARDS, grafana
-from engine.domain.events import EVENT_KINDS, SCHEMA_VERSION, SCORING_COMMAND, EventKind
+from engine.domain.events import EVENT_KINDS, FIRST_VERSION, SCHEMA_VERSION, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
 from engine.domain.model_set import MODEL_NAMES
 from engine.domain.records import Column, Record
@@ -57,10 +57,17 @@ def _bounds(column: Column) -> str:
     return ", ".join(filter(None, (low, high)))
 
 
+def _required(kind: EventKind, column: Column) -> str:
+    if column in kind.added:
+        return f"no; version {SCHEMA_VERSION}"
+    if column.name in kind.once_required:
+        return f"in version {FIRST_VERSION}"
+    return "no" if column.nullable else "yes"
+
+
 def _event(kind: EventKind) -> list[str]:
     rows = [
-        (f"`{c.name}`", _JSON.get(c.sql, "integer"), c.unit, "no" if c.nullable else "yes", _bounds(c), c.doc)
-        for c in kind.schema
+        (f"`{c.name}`", _JSON.get(c.sql, "integer"), c.unit, _required(kind, c), _bounds(c), c.doc) for c in kind.schema
     ]
     lines = [f"## {kind.name}", "", kind.doc, "", f"Topic `{kind.topic}`."]
     lines[-1] += f" Accepted events are stored in `{kind.table}`." if kind.table else " Not stored."
@@ -72,11 +79,19 @@ def events_page() -> str:
     lines = ["# Events", "", _GENERATED, ""]
     lines += [
         f"Every event is a flat JSON object (UTF-8) of version {SCHEMA_VERSION}, keyed in Kafka by `member_id`; the",
-        "topic is its kind. Topics have 64 partitions; murmur2 places the key (the Java client's default).",
+        f"topic is its kind. Version {FIRST_VERSION} is read as well; it has none of the fields that are marked as of",
+        f"version {SCHEMA_VERSION}. Topics have 64 partitions; murmur2 places the key (the Java client's default).",
         "`(source, event_id)` names an event once and for all: a repeat is dropped as a duplicate. An unknown field, a",
         "wrong type, an impossible value or a `time` more than 10 minutes after the broker took the event makes it a",
         "dead letter with its reason. An event of a member who is not enrolled yet is held until they are; it becomes",
         "a dead letter once its partition's log has records later by `shards.pending_seconds`, a day unless set.",
+        "",
+        "Nothing is edited; what was wrong is taken back. A claim line, fill, result or reading whose `sign` is -1",
+        "repeats an earlier one, which `adjusts` names, with its amounts negated: costs, counts, diagnoses and sums",
+        "are then as if it had never been. A replaced claim is its lines taken back and new lines. `sign` 0 adds",
+        "amounts to an earlier line, as when it is priced, paid or repriced. Claim lines and fills may be taken back",
+        "before they come; readings and results after. Where the latest reading of a metric is taken back none is",
+        "known until the next; of results the one before it is the latest again, one deep.",
         "",
     ]
     for kind in (*EVENT_KINDS, SCORING_COMMAND):

@@ -30,6 +30,8 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                if not self.path.endswith("/v1/traces"):  # Ray sends its metrics to the same endpoint
+                    body = b""
                 for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                     told = {each.key: each.value for each in resource.resource.attributes}
                     spans.extend(

@@ -6,7 +6,7 @@ what streams, keeps state or commits.
 
 import datetime as dt
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,16 @@ from kafka.partitioner.default import murmur2
 
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
 from engine.domain.codes import Spelling
-from engine.domain.events import CONDITIONS, ENROLLMENT, KIND_OF_TOPIC, LAB, READING, SCORING_COMMAND, EventKind
+from engine.domain.events import (
+    AMOUNTS,
+    CONDITIONS,
+    ENROLLMENT,
+    KIND_OF_TOPIC,
+    LAB,
+    READING,
+    SCORING_COMMAND,
+    EventKind,
+)
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.scoring import clinical
 from engine.scoring.behavior import COMPONENTS
@@ -86,47 +95,52 @@ class Member:
     enrolled_ms: int
     action: str
     latest_ms: int
-    readings: list[tuple[int, str, float]] = field(default_factory=list)
-    costs: list[tuple[str, int, int]] = field(default_factory=list)  # category, month since 1970-01, cents
-    conditions: set[str] = field(default_factory=set)
+    readings: list[tuple[int, int, str, float]] = field(default_factory=list)  # time, by their clock, metric, value
+    heads: list[int] = field(default_factory=list)  # days with a reading, taken back or not
+    latest: dict[str, tuple[int, float]] = field(default_factory=dict)  # by metric; of two at one time the higher
+    costs: list[tuple[str, int, int, int]] = field(default_factory=list)  # category, month since 1970-01, cents, lines
+    said: Counter[str] = field(default_factory=Counter)  # conditions, how often
     since: dt.date = dt.date.max
-    labs: dict[str, tuple[int, float]] = field(default_factory=dict)
-    categories: dict[int, set[int]] = field(default_factory=dict)  # CCs by year of service
+    labs: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    diagnoses: Counter[tuple[int, str]] = field(default_factory=Counter)  # year of service and code, how often
     reported_ms: int = -1
     general_health: int | None = None
     mental_health: int | None = None
 
+    @property
+    def conditions(self) -> set[str]:
+        """The conditions that are still said."""
+        return {code for code, times in self.said.items() if times > 0}
+
     def head_day(self) -> int | None:
-        """Day of the latest reading."""
-        return max((time // 86_400_000 for time, _, _ in self.readings), default=None)
+        """Day of the latest reading, by the member's clock."""
+        return max(self.heads, default=None)
 
     def daily(self) -> dict[str, dict[int, tuple[int, int]]]:
         """By metric and day of the last 30: the sum in thousandths and the number of readings."""
         head = self.head_day()
         days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
-        for time, metric, value in self.readings:
-            day = time // 86_400_000
+        for _, local, metric, value in self.readings:
+            day = local // 86_400_000
             if day > head - 30:
                 total, count = days[metric].get(day, (0, 0))
                 days[metric][day] = (total + round(value * 1000.0), count + 1)
         return days
 
-    def latest(self) -> dict[str, tuple[int, float]]:
-        """By metric the latest reading's time and value; of two at one time the higher."""
-        latest: dict[str, tuple[int, float]] = {}
-        for time, metric, value in self.readings:
-            latest[metric] = max(latest.get(metric, (time, value)), (time, value))
-        return latest
-
     def monthly(self) -> dict[tuple[str, int], tuple[int, int]]:
         """By service category and month of the last 13: cents and number of claims."""
-        head = max((month for _, month, _ in self.costs), default=0)
+        seen = EPOCH + dt.timedelta(days=self.latest_ms // 86_400_000)
+        head = max([(seen.year - 1970) * 12 + seen.month - 1, *(month for _, month, _, _ in self.costs)])
         months: dict[tuple[str, int], tuple[int, int]] = {}
-        for category, month, cents in self.costs:
+        for category, month, cents, lines in self.costs:
             if month > head - 13:
                 total, count = months.get((category, month), (0, 0))
-                months[category, month] = (total + cents, count + 1)
-        return months
+                months[category, month] = (total + cents, count + lines)
+        return {place: pair for place, pair in months.items() if pair != (0, 0)}
+
+    def results(self) -> dict[str, tuple[int, float]]:
+        """By test the latest result; of two at one time the higher."""
+        return {test: max(found) for test, found in self.labs.items() if found}
 
 
 @dataclass
@@ -233,13 +247,34 @@ def _spell(event: dict[str, Any], name: str, spelling: Spelling) -> None:
         event[name] = spelling(event[name]) or None
 
 
+def _versioned(kind: EventKind, event: dict[str, Any]) -> str:
+    """What is wrong with version, sign or amounts."""
+    if event["v"] == 1:
+        if any(event[column.name] is not None for column in kind.added):
+            return "unknown_field"
+        if kind.table in ("claims", "pharmacy_fills") and event["paid_cents"] is None:
+            return "missing_field"
+    if "sign" in event:
+        sign = 1 if event["sign"] is None else event["sign"]
+        amounts = [event[name] for name in AMOUNTS if event.get(name) is not None]
+        if (sign == 1 and event["adjusts"] is not None) or (sign == 0 and kind in (READING, LAB)):
+            return "out_of_range"
+        if sign != 1 and event["adjusts"] is None:
+            return "missing_field"
+        if any(sign * cents < 0 for cents in amounts):
+            return "out_of_range"
+    return ""
+
+
 def _plausible(kind: EventKind, event: dict[str, Any], taken_ms: int) -> tuple[dict[str, Any] | None, str]:
+    if reason := _versioned(kind, event):
+        return None, reason
     if event["time"] > taken_ms + TEN_MINUTES_MS:
         return None, "future_time"
     if event["time"] < 631_152_000_000:
         return None, "out_of_range"
-    for name in ("birth_date", "service_date", "fill_date"):
-        if name in event:
+    for name in ("birth_date", "service_date", "fill_date", "received_date", "through_date", "paid_date"):
+        if event.get(name) is not None:
             date = dt.date.fromisoformat(event[name])
             if (date - EPOCH).days > (taken_ms + TEN_MINUTES_MS) // 86_400_000:
                 return None, "future_date"
@@ -280,25 +315,42 @@ def _apply(expected: Expected, kind: EventKind, event: dict[str, Any], record: L
         _enrol(expected.members, name, event)
     member = expected.members[name]
     member.latest_ms = max(member.latest_ms, time)
+    sign = 1 if event.get("sign") is None else event["sign"]
     if kind is READING:
-        value = float(event["value"])
-        member.readings.append((time, event["metric"], value))
+        local = time + (event["utc_offset_min"] or 0) * 60_000
+        reading = (time, local, event["metric"], float(event["value"]))
+        stands, told = member.latest.get(event["metric"]), (time, float(event["value"]))
+        if sign == 1:
+            member.readings.append(reading)
+            member.heads.append(local // 86_400_000)
+            member.latest[event["metric"]] = told if stands is None else max(stands, told)
+        else:
+            member.readings.remove(reading)
+            if stands == told:  # until the next one none is known
+                del member.latest[event["metric"]]
         expected.readings[record.partition, record.offset] = event
     elif kind.name == "claim.submitted":
+        if event["status"] == "denied":
+            return
         place = (event["claim_type"], event["place_of_service"], event["bill_type"], event["revenue_center"])
-        _cost(member, SERVICE_CATEGORIES[service_category(*place)], event["service_date"], event)
+        _cost(member, SERVICE_CATEGORIES[service_category(*place)], event["service_date"], event, sign)
         for code in event["diagnoses"]:
-            member.conditions |= {CONDITIONS[i] for i in conditions_of(code)}
-        _categories(member, dt.date.fromisoformat(event["service_date"]).year, event["diagnoses"])
+            for i in conditions_of(code):
+                member.said[CONDITIONS[i]] += sign
+            member.diagnoses[dt.date.fromisoformat(event["service_date"]).year, code] += sign
     elif kind.name == "pharmacy.fill":
-        _cost(member, "pharmacy", event["fill_date"], event)
+        _cost(member, "pharmacy", event["fill_date"], event, sign)
     elif kind is LAB:
         condition = lab_conditions(event["test"], event["value"])
-        member.conditions |= set() if condition is None else {CONDITIONS[condition]}
+        if condition is not None:
+            member.said[CONDITIONS[condition]] += sign
         result = (time, float(event["value"]))
-        member.labs[event["test"]] = max(member.labs.get(event["test"], result), result)
+        if sign == 1:
+            member.labs[event["test"]].append(result)
+        else:
+            member.labs[event["test"]].remove(result)
     elif kind.name == "self.report":
-        member.conditions |= set(event["conditions"])
+        member.said.update(event["conditions"])
         if time >= member.reported_ms:
             member.reported_ms = time
             member.general_health, member.mental_health = event["general_health"], event["mental_health"]
@@ -314,23 +366,25 @@ def _enrol(members: dict[str, Member], name: str, event: dict[str, Any]) -> None
     members[name].since = min(members[name].since, dt.date.fromisoformat(event["effective_date"]))
 
 
-def _cost(member: Member, category: str, date: str, event: dict[str, Any]) -> None:
+def _cost(member: Member, category: str, date: str, event: dict[str, Any], sign: int) -> None:
     year, month = int(date[:4]), int(date[5:7])
     cents = event["paid_cents"] if event["allowed_cents"] is None else event["allowed_cents"]
-    member.costs.append((category, (year - 1970) * 12 + month - 1, cents))
+    member.costs.append((category, (year - 1970) * 12 + month - 1, cents or 0, sign))
 
 
-def _categories(member: Member, year: int, codes: list[str]) -> None:
-    """CCs by the tables of CMS-HCC, edited for the age on 1 February after the year of service."""
+def _categories(member: Member, year: int) -> set[int]:
+    """CCs of a year of service by the tables of CMS-HCC, edited for the age on 1 February after it."""
     age = year + 1 - member.birth.year - ((member.birth.month, member.birth.day) > (2, 1))
+    codes = sorted(code for (at, code), times in member.diagnoses.items() if at == year and times > 0)
     lines = trace(load_model(clinical.MODEL, clinical.PAYMENT_YEAR), codes, max(age, 0), member.sex == "female")
-    member.categories.setdefault(year, set()).update(line.cc for line in lines if line.cc is not None)
+    return {line.cc for line in lines if line.cc is not None}
 
 
 def _recent_categories(member: Member, as_of_us: int) -> np.ndarray:
-    """The words of the CCs of the year and the year before, among the latest two years with any."""
-    year, last = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year, max(member.categories, default=0)
-    kept = {cc for at in {year, year - 1} & {last, last - 1} for cc in member.categories.get(at, ())}
+    """The words of the CCs of the year and the year before, among the latest two years with any diagnosis."""
+    year = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year
+    last = max((at for (at, _), times in member.diagnoses.items() if times > 0), default=0)
+    kept = {cc for at in {year, year - 1} & {last, last - 1} for cc in _categories(member, at)}
     return load_model(clinical.MODEL, clinical.PAYMENT_YEAR).words(sorted(kept))
 
 
@@ -380,7 +434,7 @@ def _forecast(member: Member, scorer: HealthScorer) -> float:
 def _measures(member: Member, row: dict[str, float], as_of_us: int) -> np.ndarray:
     """The physiology model's measures: results of the two years up to then."""
     known = {"age": row["age"], "male": row["male"], "health": row["general_health"]}
-    for test, (time, value) in member.labs.items():
+    for test, (time, value) in member.results().items():
         if test in MEASURE_OF_TEST and as_of_us - 730 * DAY_US < time * 1000 <= as_of_us:
             known[MEASURE_OF_TEST[test]] = value
     return np.array([known.get(measure.code, np.nan) for measure in MEASURES])
@@ -406,7 +460,7 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
     row = feature_row(member, as_of)
     features = np.array([[row[feature.code] for feature in BASE_FEATURES]], np.float32)
     prediction = scorer.base.predict(features)
-    daily, latest = member.daily(), member.latest()
+    daily, latest = member.daily(), member.latest
     month, days = np.full((1, len(COMPONENTS)), np.nan), np.zeros((1, len(COMPONENTS)), np.int64)
     value, time = np.full((1, len(VITALS)), np.nan), np.full((1, len(VITALS)), np.iinfo(np.int64).min)
     for metric in METRICS:

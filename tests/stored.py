@@ -165,11 +165,11 @@ def _check_member(state: PartitionState, slot: int, member: Member) -> None:
     (times, values), (lab_times, lab_values) = state.latest_readings(slots), state.latest_results(slots)
     latest = {m: (int(times[0, i]), values[0, i]) for m, i in METRIC_INDEX.items()}
     assert {m: pair for m, pair in latest.items() if pair[0] > 0} == {
-        m: (time * 1000, value) for m, (time, value) in member.latest().items()
+        m: (time * 1000, value) for m, (time, value) in member.latest.items()
     }
     results = {test: (int(lab_times[0, i]), lab_values[0, i]) for test, i in LAB_INDEX.items()}
     assert {test: pair for test, pair in results.items() if pair[0] > 0} == {
-        test: (time * 1000, value) for test, (time, value) in member.labs.items()
+        test: (time * 1000, value) for test, (time, value) in member.results().items()
     }
     assert EPOCH + dt.timedelta(days=int(state["since_day"][slot])) == member.since
     cents, claims = np.zeros((len(SERVICE_CATEGORIES), MONTHS), int), np.zeros((len(SERVICE_CATEGORIES), MONTHS), int)

@@ -64,18 +64,22 @@ def _gather(
 
 @dataclass(frozen=True, slots=True)
 class TextColumn(Sequence[str]):
-    """Texts as ranges of one buffer of UTF-8: text i is data[starts[i] : starts[i] + lengths[i]]."""
+    """Texts as ranges of one buffer of UTF-8: text i is data[starts[i] : starts[i] + lengths[i]].
+
+    In a column that may be NULL a length of -1 is none.
+    """
 
     data: NDArray[np.uint8]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "TextColumn":
+    def of(cls, texts: Sequence[str | None]) -> "TextColumn":
         """The column of texts that are Python's."""
-        encoded = [text.encode() for text in texts]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths) - lengths, lengths)
+        encoded = [None if text is None else text.encode() for text in texts]
+        lengths = np.fromiter((-1 if text is None else len(text) for text in encoded), np.int64, len(encoded))
+        some = np.maximum(lengths, 0)
+        return cls(np.frombuffer(b"".join(filter(None, encoded)), np.uint8), np.cumsum(some) - some, lengths)
 
     @classmethod
     def chosen(cls, options: Sequence[str], which: NDArray[np.integer[Any]]) -> "TextColumn":
@@ -96,7 +100,7 @@ class TextColumn(Sequence[str]):
 
     def packed(self) -> NDArray[np.uint8]:
         """The texts' bytes one after the other."""
-        out = np.empty(int(self.lengths.sum()), np.uint8)
+        out = np.empty(int(np.maximum(self.lengths, 0).sum()), np.uint8)
         _gather(self.data, self.starts, self.lengths, out)
         return out
 
@@ -202,7 +206,8 @@ def joined(columns: Sequence[Any]) -> Any:
         lengths = np.concatenate([column.lengths for column in columns])
         if all(column.data is first.data for column in columns):
             return TextColumn(first.data, np.concatenate([column.starts for column in columns]), lengths)
-        return TextColumn(np.concatenate([column.packed() for column in columns]), lengths.cumsum() - lengths, lengths)
+        some = np.maximum(lengths, 0)
+        return TextColumn(np.concatenate([column.packed() for column in columns]), some.cumsum() - some, lengths)
     if isinstance(first, TextLists):
         options: tuple[str, ...] = first.options
         which = [first.which]

@@ -49,6 +49,12 @@ def place_of_service(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def drg(text: str) -> str:
+    """An MS-DRG of three digits."""
+    return _padded(text, 3)
+
+
+@lru_cache(maxsize=4096)
 def bill_type(text: str) -> str:
     """A type of bill of three characters: UB-04 prints a zero before it."""
     plain = _plain(text)

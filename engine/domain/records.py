@@ -15,6 +15,8 @@ from engine.domain.codes import Spelling
 STORABLE = r"^[^\x00]+$"
 """Pattern of a text that PostgreSQL can hold: without the character NUL. Lone surrogates, the other texts it cannot
 hold, are no Unicode, and every decoder of ours refuses them."""
+MOST_CENTS = 10**12
+"""No amount is larger, in either sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,9 @@ def real(
     return Column(name, "f8", "double precision", doc, unit=unit, nullable=nullable, low=low, high=high)
 
 
-def cents(name: str, doc: str, *, nullable: bool = False, low: float | None = 0) -> Column:
+def cents(name: str, doc: str, *, nullable: bool = False, low: float = 0) -> Column:
     """Money as an integer number of cents."""
-    return Column(name, "i8", "bigint", doc, unit="cents", nullable=nullable, low=low, high=10**12)
+    return Column(name, "i8", "bigint", doc, unit="cents", nullable=nullable, low=low, high=MOST_CENTS)
 
 
 def instant(name: str, doc: str, *, nullable: bool = False, default: str = "") -> Column:

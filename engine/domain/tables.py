@@ -1,6 +1,6 @@
 """Every table of the database as a record table: DDL, COPY writers, queries and docs derive from these."""
 
-from engine.domain.events import DEFAULT_TENANT, EVENT_KINDS, LINES_OF_BUSINESS, REGIONS
+from engine.domain.events import DEFAULT_TENANT, EVENT_KINDS, LINES_OF_BUSINESS, MARKET, REGIONS
 from engine.domain.records import (
     Column,
     Record,
@@ -50,6 +50,7 @@ MEMBERS = Record(
         whole("partition", "Partition that owns the member", sql="smallint"),
         tenant("Tenant whose applications see the member"),
         instant("updated_at", "When the row was written", default="now()"),
+        *MARKET,
     ),
     key=("member_id",),
     indexes=(("cohort_id",),),
@@ -73,8 +74,8 @@ PROVIDERS = Record(
 READINGS_DAILY = Record(
     "readings_daily",
     "Readings summed up by member, metric and day of event time (UTC), days that have ended: what charts and long "
-    "memory are made of. With TimescaleDB's own licence a continuous aggregate, otherwise kept by `vitanexus series "
-    "keep`.",
+    "memory are made of. What was taken back is in neither count nor sum. With TimescaleDB's own licence a continuous "
+    "aggregate, otherwise kept by `vitanexus series keep`.",
     (
         instant("day", "When the day begins"),
         text("member_id", "Member"),

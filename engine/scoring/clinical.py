@@ -39,17 +39,30 @@ class Tables(NamedTuple):
     variables: Variables
 
 
+def add_categories(
+    rows: NDArray[np.int64],
+    icd10: pa.Array,
+    age: NDArray[np.int16],
+    female: NDArray[np.int8],
+    ccs: NDArray[np.uint64],
+) -> None:
+    """Adds to `ccs` [n, 2] the CCs of diagnoses, each of one of n rows, edited for the age and sex [n] of its row.
+
+    Other codes add nothing.
+    """
+    arrays = compiled(MODEL, PAYMENT_YEAR)
+    kernels.collect(rows, encode_codes(icd10, arrays.codes.lookup), age, female, arrays.codes, arrays.edits, True, ccs)
+
+
 def categories_of(
     diagnoses: Sequence[Sequence[str]], age: NDArray[np.int16], female: NDArray[np.int8]
 ) -> NDArray[np.uint64]:
-    """The CCs [n, 2] of n lists of ICD-10-CM codes, edited for the person's age and sex. Other codes add nothing."""
+    """The CCs [n, 2] of n persons' lists of ICD-10-CM codes, edited for age and sex."""
     ccs = np.zeros((len(diagnoses), 2), np.uint64)
-    if not any(diagnoses):
-        return ccs
-    arrays = compiled(MODEL, PAYMENT_YEAR)
-    numbers = encode_codes(pa.array([code for codes in diagnoses for code in codes], pa.string()), arrays.codes.lookup)
-    rows = np.repeat(np.arange(len(diagnoses)), [len(codes) for codes in diagnoses])
-    kernels.collect(rows, numbers, age, female, arrays.codes, arrays.edits, True, ccs)
+    if any(diagnoses):
+        rows = np.repeat(np.arange(len(diagnoses)), [len(codes) for codes in diagnoses])
+        codes = pa.array([code for codes in diagnoses for code in codes], pa.string())
+        add_categories(rows, codes, age, female, ccs)
     return ccs
 
 

@@ -10,7 +10,7 @@ from engine.domain.age import civil, years_completed
 from engine.domain.metrics import METRICS
 from engine.scoring.behavior import METRICS_WORN
 from engine.scoring.score_kernel import Known
-from engine.scoring.state_kernels import COUNT_BITS, DAYS, MONTHS, MOST_COUNT, TIME, VALUE
+from engine.scoring.state_kernels import DAYS, MONTHS, TIME, VALUE, count_of, sum_of
 from engine.scoring.vitals import VITAL_METRICS
 
 _US_PER_DAY = 86_400_000_000
@@ -45,9 +45,10 @@ def _month(packed: Integers, summed: bool) -> tuple[float, int]:
     """Mean of a metric's days, a sum's by day and any other's by reading, NaN without one; and the days with any."""
     total, readings, days = np.int64(0), np.int64(0), 0
     for k in range(DAYS):
-        total += packed[k] >> COUNT_BITS
-        readings += packed[k] & MOST_COUNT
-        days += (packed[k] & MOST_COUNT) > 0
+        count = count_of(packed[k])
+        total += sum_of(packed[k])
+        readings += count
+        days += count > 0
     n = days if summed else readings
     return total / 1000.0 / n if n > 0 else np.nan, days
 
@@ -69,7 +70,7 @@ def _cared_for(live: Live, slot: int, as_of_us: int) -> bool:
                 packed = blocks[block, (head - back) % MONTHS]
                 if kind < priced and packed != 0:
                     return True
-                cents += packed >> COUNT_BITS
+                cents += sum_of(packed)
     return bool(cents != 0)
 
 

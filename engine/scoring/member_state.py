@@ -2,11 +2,12 @@
 
 Everything is kept so that the order of arrival does not matter: sums are integers (thousandths of the metric's unit,
 cents), the latest value is decided by event time, and windows are counted back from the member's latest event day. The
-same set of events gives the same state in any order and any batch size, as long as the member was enrolled first.
+same set of events gives the same state in any order and any batch size, as long as the member was enrolled first. What
+is taken back leaves the state as it was: sums are signed, and what was said counts how often (see `facts`).
 
-Memory: 317 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
-are of; 28 for one with claims and 104 for each service category; 100 for one with laboratory results and 16 for each
-test. `nbytes` tells it of a state.
+Memory: 329 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
+are of; 28 for one with claims, 104 for each service category and up to 16 for each diagnosis and year; 100 for one with
+laboratory results and 32 for each test. `nbytes` tells it of a state.
 """
 
 import io
@@ -23,12 +24,13 @@ from engine.domain.duplicates import DuplicateWindow
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.domain.packed_arrays import MAGIC, pack, unpack
 from engine.domain.pending import Pending
-from engine.scoring import state_kernels
+from engine.scoring import facts, state_kernels
+from engine.scoring.facts import Facts
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.known_kernel import Live
 from engine.scoring.member_index import MemberIndex
 from engine.scoring.sparse import Sparse, grown
-from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MONTHS, MOST_COUNT, NO_DAY, TIME
+from engine.scoring.state_kernels import DAYS, METRIC_WIDTH, MONTHS, NO_DAY, RESULT_WIDTH, TIME, count_of, sum_of
 
 CATEGORIES = 7
 WINDOWS: tuple[int, ...] = (1, 7, 30)
@@ -73,8 +75,9 @@ _FIELDS: dict[str, _Field] = {
 """Columns by name. NEVER and NaN mean "not known"; `base_cost` is mean, lower and upper in dollars.
 
 `since_day` is the earliest effective date of an enrolment. `forecast` is the median of the steps forecast on the days
-before `forecast_day`, which is not a day once a reading has changed those. `ccs` [years, words] are the condition
-categories of the year of service `cc_year` and of the year before it. `category` is that of the last score, and the
+before `forecast_day`, which is not a day once a reading has changed those. `conditions` are the bits of the facts of
+that kind. `ccs` [years, words] are the condition categories of the year of service `cc_year` and of the year before
+it, as `diagnosed` has read them from the diagnoses. `category` is that of the last score, and the
 columns `told_` are of the last row of the score history, see `emission`.
 """
 _DERIVED: dict[str, _Field] = {
@@ -104,8 +107,9 @@ class PartitionState:
             n: np.zeros((0, *f.shape), f.dtype) for n, f in (_FIELDS | _DERIVED).items()
         }
         self._readings = Sparse(len(METRICS), METRIC_WIDTH)
-        self._results = Sparse(len(LAB_TESTS), 2)
+        self._results = Sparse(len(LAB_TESTS), RESULT_WIDTH)
         self._costs = Sparse(CATEGORIES, MONTHS)
+        self.facts = Facts()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -146,6 +150,7 @@ class PartitionState:
                 self._columns[name] = grown(column, members)
         for sparse in (self._readings, self._results, self._costs):
             sparse.reserve(len(self._columns["male"]))
+        self.facts.reserve(len(self._columns["male"]))
 
     def see(self, slots: NDArray[np.int64], times_us: NDArray[np.int64]) -> None:
         """Moves the members' watermarks, and the partition's, up to the latest event time."""
@@ -159,16 +164,20 @@ class PartitionState:
         metrics: NDArray[np.int64],
         times_us: NDArray[np.int64],
         values: NDArray[np.float64],
+        local_us: NDArray[np.int64] | None = None,
+        signs: NDArray[np.int8] | None = None,
     ) -> int:
         """Applies readings: equally long columns of slot, index into METRICS, event time and value.
 
-        Returns how many were older than the latest one of their member and metric.
+        `local_us` are the times by the members' clocks where those are not UTC's, `signs` are -1 for what is taken
+        back. Returns how many were older than the latest one of their member and metric.
         """
         if len(slots):
             where = self._readings.own(slots, metrics)
             columns = (self._columns[name] for name in ("head_day", "forecast_day", "watermark"))
+            local = times_us if local_us is None else local_us
             newest, late = state_kernels.add_readings(
-                *_parts(self._readings), *columns, slots, where, times_us, values.astype(np.float64, copy=False)
+                *_parts(self._readings), *columns, slots, where, times_us, local, values, _given(signs, len(slots))
             )
             self.watermark_us = max(self.watermark_us, int(newest))
             return int(late)
@@ -180,10 +189,14 @@ class PartitionState:
         tests: NDArray[np.int64],
         times_us: NDArray[np.int64],
         values: NDArray[np.float64],
+        signs: NDArray[np.int8] | None = None,
     ) -> None:
-        """Keeps each test's latest result, of two at one time the higher: columns of slot, index into LAB_TESTS."""
+        """Keeps each test's latest two results, of two at one time the higher: columns of slot, index into LAB_TESTS.
+
+        A result taken back (sign -1) is that of its time and value; the one before it is then the latest again.
+        """
         where = self._results.own(slots, tests)
-        state_kernels.add_results(self._results.blocks, where, times_us, values)
+        state_kernels.add_results(self._results.blocks, where, times_us, values, _given(signs, len(slots)))
         self._columns["hazard_until"][slots] = NEVER
         self.see(slots, times_us)
 
@@ -193,15 +206,35 @@ class PartitionState:
         categories: NDArray[np.int64],
         days: NDArray[np.int64],
         cents: NDArray[np.int64],
+        counts: NDArray[np.int8] | None = None,
     ) -> None:
-        """Applies claim costs: slot, index of the service category, day of service since 1970-01-01, paid cents."""
+        """Applies claim costs: slot, index of the service category, day of service since 1970-01-01, signed cents.
+
+        `counts` are the lines that each adds: 1, 0 of an amount that changes an earlier line, -1 of one taken back.
+        """
         months = days.view("M8[D]").astype("M8[M]").astype(np.int64)
         where = self._costs.own(slots, categories)
-        state_kernels.add_costs(*_parts(self._costs), self._columns["head_month"], slots, where, months, cents)
+        state_kernels.add_costs(
+            *_parts(self._costs),
+            self._columns["head_month"],
+            slots,
+            where,
+            self._months(slots),
+            months,
+            cents,
+            _given(counts, len(slots)),
+        )
 
-    def add_categories(self, slots: NDArray[np.int64], years: NDArray[np.int64], ccs: NDArray[np.uint64]) -> None:
-        """Adds condition categories [n, 2] of members, each of a year of service; the latest two years are kept."""
-        state_kernels.add_categories(self._columns["ccs"], self._columns["cc_year"], slots, years, ccs)
+    def note(self, slots: NDArray[np.int64], keys: NDArray[np.int64], signs: NDArray[np.int8]) -> None:
+        """Says facts of members (sign 1), or takes them back (-1), and keeps the bits of their conditions."""
+        self.facts.add(slots, keys, signs)
+        self.facts.conditions(np.unique(slots), self._columns["conditions"])
+
+    def _months(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The months since 1970-01 in which something was seen of the members last; NO_DAY where nothing was."""
+        watermark = self._columns["watermark"][slots]
+        months = np.where(watermark == NEVER, 0, watermark).view("M8[us]").astype("M8[M]").astype(np.int64)
+        return np.where(watermark == NEVER, NO_DAY, months)
 
     def windows(
         self, slots: NDArray[np.int64], windows: tuple[int, ...] = WINDOWS
@@ -231,7 +264,7 @@ class PartitionState:
     def daily(self, slots: NDArray[np.int64], metric: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Sums in thousandths of the unit and counts [members, DAYS] of a metric; day d stands at d modulo DAYS."""
         packed = self._readings.of(slots, metric)[:, :DAYS]
-        return packed >> COUNT_BITS, packed & MOST_COUNT
+        return sum_of(packed), count_of(packed)
 
     def latest_readings(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Event time and value [members, metrics] of the latest reading; 0 and NaN where there is none."""
@@ -255,7 +288,7 @@ class PartitionState:
     def monthly_costs(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cents and claims [members, categories, MONTHS]; month m since 1970-01 stands at m modulo MONTHS."""
         packed = self._costs.of(slots)
-        return packed >> COUNT_BITS, packed & MOST_COUNT
+        return sum_of(packed), count_of(packed)
 
     def yearly_costs(
         self, slots: NDArray[np.int64], as_of_us: NDArray[np.int64]
@@ -275,20 +308,30 @@ class PartitionState:
         """Bytes that the members and the duplicate window take."""
         columns = sum(column[: len(self)].nbytes for column in self._columns.values())
         sparse = sum(part.nbytes() for part in (self._readings, self._results, self._costs))
-        return columns + sparse + self._index.nbytes() + self.window.nbytes()
+        return columns + sparse + self.facts.nbytes() + self._index.nbytes() + self.window.nbytes()
 
     def dump(self) -> bytes:
-        """The state as bytes for `load`. Equal states dump equal arrays."""
+        """The state as bytes for `load`. Equal states dump equal arrays: what no score asks for is forgotten first."""
+        self._settle()
         ids = self.ids(np.arange(len(self)))
         arrays: dict[str, Any] = {name: self._columns[name][: len(self)] for name in _FIELDS}
         arrays |= {f"window_{name}": values for name, values in self.window.dump().items()}
         arrays |= {f"pending_{name}": values for name, values in self.pending.dump().items()}
         for name, sparse in self._sparse().items():
-            arrays |= sparse.dump(name, len(self))
+            arrays |= sparse.dump(name, len(self), filled=sparse is not self._readings)
+        arrays |= self.facts.dump(len(self))
         arrays |= {"ids": ids.data[: int(ids.lengths.sum())], "id_lengths": ids.lengths.astype(np.uint16)}
         arrays["models"] = np.array(self.models.encode(), "S")
         arrays["meta"] = np.array([self.partition, self.seq, self.watermark_us], np.int64)
         return pack(arrays)
+
+    def _settle(self) -> None:
+        """Forgets costs, diagnoses and categories of before what a score can ask for: it is never of a time that lies
+        before the latest event's."""
+        months = self._months(np.arange(len(self)))
+        columns = (self._columns[name] for name in ("head_month", "ccs", "cc_year"))
+        state_kernels.settle(*_parts(self._costs), *columns, months)
+        self.facts.drop_before(months // 12 + 1970 - 1)
 
     def _sparse(self) -> dict[str, Sparse]:
         return {"readings": self._readings, "results": self._results, "costs": self._costs}
@@ -315,7 +358,24 @@ class PartitionState:
                 state._columns[name][: len(lengths)] = field.fill
             for name, sparse in state._sparse().items():
                 sparse.load(name, arrays)
+            if "facts" in arrays:
+                state.facts.load(arrays["facts_lengths"], arrays["facts"])
+            else:
+                state._note_bits()
         return state
+
+    def _note_bits(self) -> None:
+        """Says as facts what a snapshot of before these has as bits; from it nothing can be taken back."""
+        n = len(self)
+        bits = self._columns["conditions"][:n].astype("<i4").view(np.uint8).reshape(n, -1)
+        slots, which = np.nonzero(np.unpackbits(bits, axis=1, bitorder="little"))
+        keys = [facts.key(facts.CONDITION, i) for i in which.tolist()]
+        words = np.ascontiguousarray(self._columns["ccs"][:n], "<u8").view(np.uint8).reshape(n, 2, -1)
+        owners, behind, held = np.nonzero(np.unpackbits(words, axis=2, bitorder="little"))
+        years = (self._columns["cc_year"][owners] - behind).tolist()
+        keys += [facts.key(facts.CATEGORY, bit, year) for bit, year in zip(held.tolist(), years, strict=True)]
+        every = np.concatenate([slots, owners])
+        self.facts.add(every, np.array(keys, np.int64), np.ones(len(every), np.int8))
 
 
 @contextmanager
@@ -325,6 +385,10 @@ def _arrays_of(payload: bytes) -> Iterator[Mapping[str, NDArray[Any]]]:
     else:
         with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
             yield arrays
+
+
+def _given(signs: NDArray[np.int8] | None, n: int) -> NDArray[np.int8]:
+    return np.ones(n, np.int8) if signs is None else signs
 
 
 def _parts(sparse: Sparse) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:

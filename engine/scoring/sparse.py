@@ -103,11 +103,17 @@ class Sparse:
         used = self.row_of.nbytes + self._rows * self.block_of[0].nbytes + self._blocks * self.blocks[0].nbytes
         return int(used)
 
-    def dump(self, name: str, members: int) -> dict[str, NDArray[Any]]:
-        """Arrays for `load`, in order of member and kind: equal values dump equal arrays, whatever came first."""
+    def dump(self, name: str, members: int, *, filled: bool = False) -> dict[str, NDArray[Any]]:
+        """Arrays for `load`, in order of member and kind: equal values dump equal arrays, whatever came first.
+
+        Only the blocks that are `filled` if so asked: others, all zero, may have held what was taken back.
+        """
         owners = np.flatnonzero(self.row_of[:members])
         blocks = self.block_of[self.row_of[owners]]
-        used = blocks > 0
+        used = np.asarray(self.blocks.any(axis=1))[blocks] if filled else blocks > 0
+        if filled:
+            own = used.any(axis=1)
+            owners, blocks, used = owners[own], blocks[own], used[own]
         return {
             f"{name}_owners": owners.astype(np.int32),
             f"{name}_used": np.packbits(used, axis=1),
@@ -124,5 +130,6 @@ class Sparse:
         _spread(self.row_of[owners].astype(np.int64), used, self.block_of)
         filled = arrays[f"{name}_blocks"]
         self._blocks = len(filled) + 1
-        self.blocks = np.zeros((self._blocks, filled.shape[1]), np.int64)
-        self.blocks[1:] = filled
+        # a snapshot of before may have narrower blocks
+        self.blocks = np.zeros((self._blocks, self.blocks.shape[1]), np.int64)
+        self.blocks[1:, : filled.shape[1]] = filled

@@ -159,6 +159,8 @@ class Queries(Database):
         def spent(table: sa.Table, date: sa.Column[Any]) -> sa.ScalarSelect[Any]:
             cents = sa.func.coalesce(table.c.allowed_cents, table.c.paid_cents)
             inside = sa.and_(table.c.member_id == due.c.member_id, date > day, date <= day + 365)
+            if "status" in table.c:
+                inside = sa.and_(inside, table.c.status.is_distinct_from("denied"))
             return sa.select(sa.func.coalesce(sa.func.sum(cents), 0)).where(inside).scalar_subquery()
 
         cost = (spent(claims, claims.c.service_date) + spent(fills, fills.c.fill_date)) / 100.0

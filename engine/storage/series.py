@@ -26,8 +26,9 @@ _LAYOUT = {READINGS: "metric, time DESC", "score_rows": "seq DESC", "audit_event
 _TABLES = {"readings": READINGS, "daily": DAILY, "scores": "score_rows", "audit": "audit_events"}
 _SUM_UP = """
     INSERT INTO readings_daily (day, member_id, metric, readings, total, lowest, highest)
-    SELECT %(day)s, member_id, metric, count(*), sum(value), min(value), max(value) FROM readings
-    WHERE time >= %(day)s AND time < %(day)s + INTERVAL '1 day' GROUP BY member_id, metric
+    SELECT %(day)s, member_id, metric, sum(coalesce(sign, 1)), sum(value * coalesce(sign, 1)), min(value), max(value)
+    FROM readings WHERE time >= %(day)s AND time < %(day)s + INTERVAL '1 day'
+    GROUP BY member_id, metric HAVING sum(coalesce(sign, 1)) > 0
 """
 Connection = psycopg.Connection[TupleRow]
 

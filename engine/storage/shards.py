@@ -30,7 +30,9 @@ _UPSERTS = {
         ON CONFLICT (member_id) DO UPDATE SET birth_date = excluded.birth_date, sex = excluded.sex,
             region = excluded.region, line_of_business = excluded.line_of_business, policy_id = excluded.policy_id,
             cohort_id = excluded.cohort_id, active = excluded.active, effective_date = excluded.effective_date,
-            partition = excluded.partition, tenant_id = excluded.tenant_id, updated_at = now()
+            partition = excluded.partition, tenant_id = excluded.tenant_id, updated_at = now(),
+            state = excluded.state, rating_area = excluded.rating_area, plan_id = excluded.plan_id,
+            metal = excluded.metal, csr_variant = excluded.csr_variant, subscriber_id = excluded.subscriber_id
     """,
     "policies": """
         INSERT INTO policies SELECT DISTINCT ON (policy_id) * FROM batch_policies ORDER BY policy_id

@@ -6,20 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.age import completed_years
 from engine.domain.batch import Rows, TextColumn
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
-from engine.domain.events import CONDITIONS, DEFAULT_TENANT, EventKind
+from engine.domain.events import CONDITIONS, DEFAULT_TENANT, MARKET, EventKind
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
-from engine.scoring.clinical import categories_of
+from engine.scoring import facts
+from engine.scoring.diagnosed import renew_categories
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import NO_DAY
 from engine.streams.codec import days_since_1970
 from engine.streams.readings import EVENT_ID, MEMBER, SOURCE, Readings, codes, units
 
 _PHARMACY = SERVICE_CATEGORIES.index("pharmacy")
+_US_PER_MINUTE = 60_000_000
 _CONDITION_INDEX = {code: i for i, code in enumerate(CONDITIONS)}
-_AS_ENROLLED = ("member_id", "sex", "region", "line_of_business", "policy_id", "cohort_id")
+_AS_ENROLLED = ("member_id", "sex", "region", "line_of_business", "policy_id", "cohort_id", *(c.name for c in MARKET))
 """Columns of `members` as the event has them."""
 
 
@@ -55,7 +56,8 @@ def reading_rows(partition: int, found: Readings) -> Rows:
     texts = {"event_id": EVENT_ID, "source": SOURCE, "member_id": MEMBER}
     columns: dict[str, Any] = {name: found.text(which) for name, which in texts.items()}
     columns |= {"metric": codes(found.metrics), "unit": units(found.metrics), "value": found.values}
-    columns |= {"time": found.times_ms * 1000, "kafka_offset": found.offsets}
+    columns |= {"time": found.times_ms * 1000, "kafka_offset": found.offsets, "utc_offset_min": found.utc_offsets}
+    columns |= dict(zip(("sign", "adjusts", "revision"), found.change_columns(), strict=True))
     return Rows(columns | {"partition": np.full(len(found), partition)})
 
 
@@ -71,7 +73,8 @@ def event_rows(kind: EventKind, partition: int, events: Sequence[Any], offsets: 
         elif column.sql == "timestamptz":
             columns[name] = [getattr(event, name) * 1000 for event in events]
         elif column.sql == "date":
-            columns[name] = [days_since_1970(getattr(event, name)) for event in events]
+            dates = (getattr(event, name) for event in events)
+            columns[name] = [None if date is None else days_since_1970(date) for date in dates]
         else:
             columns[name] = [getattr(event, name) for event in events]
     return Rows(columns)
@@ -83,6 +86,29 @@ def _slots(state: PartitionState, events: list[Any]) -> NDArray[np.int64]:
 
 def _times(events: list[Any]) -> NDArray[np.int64]:
     return np.fromiter((event.time for event in events), np.int64, len(events)) * 1000
+
+
+def _signs(events: list[Any]) -> NDArray[np.int8]:
+    """1 for what is new, -1 for what is taken back, 0 for an amount added to what is there."""
+    return np.fromiter((1 if event.sign is None else event.sign for event in events), np.int8, len(events))
+
+
+class _Notes:
+    """Facts of members on their way to the state."""
+
+    def __init__(self) -> None:
+        self._notes: list[tuple[int, int, int]] = []
+
+    def add(self, slot: int, key: int, sign: int) -> None:
+        """Says a fact, or takes it back; a code or year that no fact can have says nothing."""
+        if key != facts.NO_KEY:
+            self._notes.append((slot, key, sign))
+
+    def put(self, state: PartitionState) -> None:
+        """Into the state."""
+        if self._notes:
+            slots, keys, signs = np.array(self._notes, np.int64).T
+            state.note(slots, keys, signs.astype(np.int8))
 
 
 def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
@@ -97,6 +123,8 @@ def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows],
         state["male"][slot] = event.sex == "male"
         state["active"][slot] = event.action != "terminate"
     state["enrolled_at"][slots[newest]] = times[newest]
+    state.see(slots, times)
+    renew_categories(state, slots[newest])  # they hang on age and sex
     touched.base(slots[newest])
     latest = [events[i] for i in newest.tolist()]
     columns: dict[str, Any] = {name: [getattr(event, name) for event in latest] for name in _AS_ENROLLED}
@@ -105,7 +133,6 @@ def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows],
     tenants = [event.tenant_id or DEFAULT_TENANT for event in latest]
     rows["members"] = Rows(columns | {"partition": [state.partition] * len(latest), "tenant_id": tenants})
     rows["policies"] = Rows({name: columns[name] for name in ("policy_id", "line_of_business", "cohort_id")})
-    state.see(slots, times)
 
 
 def _newest(slots: NDArray[np.int64], times_us: NDArray[np.int64], known_us: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -117,60 +144,74 @@ def _newest(slots: NDArray[np.int64], times_us: NDArray[np.int64], known_us: NDA
 
 
 def _claims(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
-    slots = _slots(state, events)
-    categories = [service_category(e.claim_type, e.place_of_service, e.bill_type, e.revenue_center) for e in events]
-    amounts = [e.paid_cents if e.allowed_cents is None else e.allowed_cents for e in events]
-    days = [days_since_1970(e.service_date) for e in events]
-    state.add_costs(slots, *(np.array(column, np.int64) for column in (categories, days, amounts)))
     providers = Rows.of(("provider_id", "first_service"))
-    for slot, event, day in zip(slots.tolist(), events, days, strict=True):
-        for code in event.diagnoses:
-            _name_conditions(state, slot, conditions_of(code))
+    for event in events:
         if event.provider_id is not None:
-            providers.append(provider_id=event.provider_id, first_service=day)
+            providers.append(provider_id=event.provider_id, first_service=days_since_1970(event.service_date))
     rows["providers"] = providers
-    _categories(state, slots, events, np.array(days, np.int64))
-    touched.score(slots)
+    slots = _slots(state, events)
     state.see(slots, _times(events))
+    touched.score(slots)
+    counted = [i for i, event in enumerate(events) if event.status != "denied"]
+    if counted:
+        _care(state, slots[counted], [events[i] for i in counted])
 
 
-def _categories(state: PartitionState, slots: NDArray[np.int64], events: list[Any], days: NDArray[np.int64]) -> None:
-    """The condition categories of the diagnoses, edited for the age on 1 February after the year of service."""
-    years = days.view("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
-    counted_on = (years + 1 - 1970).astype("M8[Y]").astype("M8[D]") + np.timedelta64(31, "D")
-    age = np.clip(completed_years(state["birth_day"][slots].astype("M8[D]"), counted_on), 0, None)
-    female = (~state["male"][slots]).astype(np.int8)
-    state.add_categories(slots, years, categories_of([e.diagnoses for e in events], age.astype(np.int16), female))
+def _care(state: PartitionState, slots: NDArray[np.int64], events: list[Any]) -> None:
+    """The costs and diagnoses of claim lines that are not denied."""
+    signs = _signs(events)
+    categories = [service_category(e.claim_type, e.place_of_service, e.bill_type, e.revenue_center) for e in events]
+    days = [days_since_1970(e.service_date) for e in events]
+    kinds, served, cents = (np.array(column, np.int64) for column in (categories, days, _amounts(events)))
+    state.add_costs(slots, kinds, served, cents, signs)
+    notes = _Notes()
+    for slot, event, sign in zip(slots.tolist(), events, signs.tolist(), strict=True):
+        for code in event.diagnoses if sign else ():
+            number = facts.code_number(code)
+            if number != facts.NO_KEY:
+                notes.add(slot, facts.key(facts.DIAGNOSIS, number, event.service_date.year), sign)
+            for condition in conditions_of(code):
+                notes.add(slot, facts.key(facts.CONDITION, condition), sign)
+    notes.put(state)
+    renew_categories(state, slots)
+
+
+def _amounts(events: list[Any]) -> list[int]:
+    """Cents of claim lines and fills: allowed, else paid, else none yet."""
+    return [(e.paid_cents or 0) if e.allowed_cents is None else e.allowed_cents for e in events]
 
 
 def _fills(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
     slots = _slots(state, events)
-    amounts = [e.paid_cents if e.allowed_cents is None else e.allowed_cents for e in events]
+    state.see(slots, _times(events))
     days = [days_since_1970(e.fill_date) for e in events]
     categories = np.full(len(events), _PHARMACY, np.int64)
-    state.add_costs(slots, categories, np.array(days, np.int64), np.array(amounts, np.int64))
-    state.see(slots, _times(events))
+    amounts = np.array(_amounts(events), np.int64)
+    state.add_costs(slots, categories, np.array(days, np.int64), amounts, _signs(events))
 
 
 def _labs(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
-    slots = _slots(state, events)
-    for slot, event in zip(slots.tolist(), events, strict=True):
+    slots, signs, notes = _slots(state, events), _signs(events), _Notes()
+    for slot, event, sign in zip(slots.tolist(), events, signs.tolist(), strict=True):
         condition = lab_conditions(event.test, event.value)
         if condition is not None:
-            _name_conditions(state, slot, (condition,))
+            notes.add(slot, facts.key(facts.CONDITION, condition), sign)
+    notes.put(state)
     tests = np.fromiter((LAB_INDEX[event.test] for event in events), np.int64, len(events))
     values = np.fromiter((event.value for event in events), np.float64, len(events))
-    state.add_labs(slots, tests, _times(events), values)
+    state.add_labs(slots, tests, _times(events), values, signs)
 
 
 def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
-    slots = _slots(state, events)
+    slots, notes = _slots(state, events), _Notes()
     for slot, event in zip(slots.tolist(), events, strict=True):
-        _name_conditions(state, slot, tuple(_CONDITION_INDEX[code] for code in event.conditions))
+        for code in event.conditions:
+            notes.add(slot, facts.key(facts.CONDITION, _CONDITION_INDEX[code]), 1)
         if event.time * 1000 >= state["reported_at"][slot]:
             state["reported_at"][slot] = event.time * 1000
             state["general_health"][slot] = event.general_health or 0
             state["mental_health"][slot] = event.mental_health or 0
+    notes.put(state)
     touched.base(slots)
     state.see(slots, _times(events))
 
@@ -178,23 +219,17 @@ def _reports(state: PartitionState, events: list[Any], rows: dict[str, Rows], to
 def _readings(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:
     metrics = np.fromiter((METRIC_INDEX[event.metric] for event in events), np.int64, len(events))
     values = np.fromiter((event.value for event in events), np.float64, len(events))
-    _add_readings(state, _slots(state, events), metrics, _times(events), values, touched)
+    slots, times = _slots(state, events), _times(events)
+    ahead = np.fromiter((event.utc_offset_min or 0 for event in events), np.int64, len(events))
+    touched.late += state.add_readings(slots, metrics, times, values, times + ahead * _US_PER_MINUTE, _signs(events))
+    touched.score(slots)
 
 
 def apply_readings(state: PartitionState, found: Readings, slots: NDArray[np.int64], touched: Touched) -> None:
     """Applies accepted readings of members in these slots, and marks them."""
-    _add_readings(state, slots, found.metrics, found.times_ms * 1000, found.values, touched)
-
-
-def _add_readings(
-    state: PartitionState,
-    slots: NDArray[np.int64],
-    metrics: NDArray[np.int64],
-    times_us: NDArray[np.int64],
-    values: NDArray[np.float64],
-    touched: Touched,
-) -> None:
-    touched.late += state.add_readings(slots, metrics, times_us, values)
+    times, signs = found.times_ms * 1000, found.signs()
+    ahead = np.nan_to_num(found.utc_offsets).astype(np.int64) * _US_PER_MINUTE
+    touched.late += state.add_readings(slots, found.metrics, times, found.values, times + ahead, signs)
     touched.score(slots)
 
 
@@ -206,11 +241,6 @@ def _commands(state: PartitionState, events: list[Any], rows: dict[str, Rows], t
         if event.models is not None:
             state.models = event.models
             state["forecast_day"][: len(state)] = NO_DAY
-
-
-def _name_conditions(state: PartitionState, slot: int, conditions: tuple[int, ...]) -> None:
-    for condition in conditions:
-        state["conditions"][slot] |= 1 << condition
 
 
 Applier = Callable[[PartitionState, list[Any], dict[str, Rows], Touched], None]

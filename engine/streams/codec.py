@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from engine.domain.events import LAB, MAX_ID, READING, SCORING_COMMAND, EventKind
+from engine.domain.events import AMOUNTS, CLAIM, FIRST_VERSION, LAB, MAX_ID, READING, SCORING_COMMAND, EventKind
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.domain.model_set import ModelSet
 from engine.domain.records import Column
@@ -77,6 +77,55 @@ def _check_measured(code_column: str, kind: EventKind) -> Callable[[Any], None]:
     return check
 
 
+def _check_version(kind: EventKind) -> Callable[[Any], None]:
+    """The check that an event of version 1 has what version 1 has."""
+    required = tuple(kind.schema[name] for name in kind.once_required)
+
+    def check(event: Any) -> None:
+        if event.v != FIRST_VERSION:
+            return
+        for column in kind.added:
+            if getattr(event, column.name) is not None:
+                message = f"{column.name} is of version 2 of {kind.name}, and the event says version 1"
+                raise InvalidRecordError("unknown_field", column.name, message)
+        for column in required:
+            if getattr(event, column.name) is None:
+                message = f"{kind.name} of version 1 lacks {column.name}"
+                raise InvalidRecordError("missing_field", column.name, message)
+
+    return check
+
+
+def _check_sign(kind: EventKind) -> Callable[[Any], None]:
+    """The check that an event that changes an earlier one names it, and that amounts are of its sign."""
+    amounts = tuple(column for column in kind.schema if column.name in AMOUNTS)
+    sign_column, adjusts_column = kind.schema["sign"], kind.schema["adjusts"]
+
+    def check(event: Any) -> None:
+        sign = 1 if event.sign is None else event.sign
+        if sign == 0 and not amounts:
+            raise _refuse("out_of_range", sign_column, sign, "must be 1 or -1")
+        if sign == 1 and event.adjusts is not None:
+            raise _refuse(
+                "out_of_range", sign_column, event.sign, f"must be 0 or -1 where {adjusts_column.name} is given"
+            )
+        if sign != 1 and event.adjusts is None:
+            raise InvalidRecordError("missing_field", "adjusts", f"sign is {sign}: adjusts must name the earlier event")
+        for column in amounts:
+            cents = getattr(event, column.name)
+            if cents is not None and sign * cents < 0:
+                bound = "at least 0 of a new line" if sign == 1 else "at most 0 of a line taken back"
+                raise _refuse("out_of_range", column, cents, f"must be {bound}")
+
+    return check
+
+
+def _check_stay(event: Any) -> None:
+    if event.through_date is not None and event.through_date < event.service_date:
+        message = f"through_date is {event.through_date}: must not lie before service_date {event.service_date}"
+        raise InvalidRecordError("out_of_range", "through_date", message)
+
+
 def _check_models(event: Any) -> None:
     if event.models is not None:
         try:
@@ -91,7 +140,7 @@ class _Decoder:
     spelled: tuple[Column, ...]
     checked: tuple[Column, ...]
     past_dates: tuple[Column, ...]
-    whole: Callable[[Any], None] | None
+    rules: tuple[Callable[[Any], None], ...]
 
 
 def _decoder(kind: EventKind) -> _Decoder:
@@ -101,17 +150,20 @@ def _decoder(kind: EventKind) -> _Decoder:
         fields.append((column.name, json_type | None, None) if column.nullable else (column.name, json_type))
     struct = msgspec.defstruct(kind.name.replace(".", "_"), fields, forbid_unknown_fields=True, kw_only=True, gc=False)
     bounded = tuple(c for c in kind.schema if c.choices or c.low is not None or c.high is not None)
-    whole = {
+    own = {
         READING.name: _check_measured("metric", READING),
         LAB.name: _check_measured("test", LAB),
+        CLAIM.name: _check_stay,
         SCORING_COMMAND.name: _check_models,
     }.get(kind.name)
+    signed = any(column.name == "sign" for column in kind.added)
+    rules = (_check_version(kind), *([_check_sign(kind)] if signed else []), *([own] if own else []))
     return _Decoder(
         msgspec.json.Decoder(struct).decode,
         tuple(c for c in kind.schema if c.spelling is not None),
         bounded,
-        tuple(c for c in kind.payload if c.sql == "date" and c.name != "effective_date"),
-        whole,
+        tuple(c for c in kind.schema if c.sql == "date" and c.name != "effective_date"),
+        rules,
     )
 
 
@@ -147,8 +199,8 @@ def decode(kind: EventKind, payload: bytes | None, taken_ms: int) -> Any:
     for column in decoder.checked:
         _check_column(column, getattr(event, column.name))
     _check_time(kind, event, decoder.past_dates, taken_ms)
-    if decoder.whole is not None:
-        decoder.whole(event)
+    for rule in decoder.rules:
+        rule(event)
     return event
 
 
@@ -162,6 +214,8 @@ def _check_time(kind: EventKind, event: Any, past_dates: tuple[Column, ...], tak
         latest = (taken_ms + FUTURE_TOLERANCE_MS) // 86_400_000
         for column in past_dates:
             date = getattr(event, column.name)
+            if date is None:
+                continue
             if days_since_1970(date) > latest:
                 raise _refuse("future_date", column, date.isoformat(), "must not lie in the future")
             if date.year < 1880:

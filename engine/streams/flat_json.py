@@ -15,10 +15,13 @@ from engine.domain.events import MAX_ID
 from engine.domain.raw_bytes import address_of, byte_at, same, string_end
 from engine.streams.records import Bytes, Integers
 
-KEYS = ("v", "event_id", "source", "member_id", "time", "metric", "value", "unit")
-V, EVENT, SOURCE, MEMBER, TIME, METRIC, VALUE, UNIT = range(8)
+KEYS = ("v", "event_id", "source", "member_id", "time", "metric", "value", "unit", "utc_offset_min")
+V, EVENT, SOURCE, MEMBER, TIME, METRIC, VALUE, UNIT, UTC_OFFSET = range(9)
+NEEDED = 8
+"""The first so many keys must be there."""
 SHAPE = (len(KEYS) + 1, 3)
-"""Of `read`'s shape: start and length of what stands before each value, in order, with the value's key; and the end."""
+"""Of `read`'s shape: start and length of what stands before each value, in order, with the value's key; in the last row
+those of what stands behind the values, and how many they are."""
 _DIGITS = 15
 _POWERS = 10.0 ** np.arange(_DIGITS + 1)
 
@@ -30,6 +33,7 @@ def packed(texts: tuple[str, ...]) -> tuple[Bytes, Integers]:
 
 
 _KEY_BYTES, _KEY_AT = packed(KEYS)
+_ALL_NEEDED = (1 << NEEDED) - 1
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +101,7 @@ def _number(at: int, end: int) -> tuple[float, int, bool]:
 def _value(at: int, end: int, key: int) -> tuple[float, int]:
     """The number there, or 0 for a text behind its opening quote; and where it ends, -1 where it is left to msgspec."""
     number = 0.0
-    if key in (V, TIME, VALUE):
+    if key in (V, TIME, VALUE, UTC_OFFSET):
         number, stop, integer = _number(at, end)
         if not integer and key != VALUE:
             stop = -1
@@ -130,7 +134,7 @@ def _any(at: int, end: int, shape: Integers, places: Integers, numbers: NDArray[
         if at >= end or byte_at(at) != 58:
             return False
         at = _spaces(at + 1, end)
-        text = key not in (V, TIME, VALUE)
+        text = key not in (V, TIME, VALUE, UTC_OFFSET)
         if at >= end or (text and byte_at(at) != 34):
             return False
         at += text
@@ -140,16 +144,20 @@ def _any(at: int, end: int, shape: Integers, places: Integers, numbers: NDArray[
         if behind < 0:
             return False
         at = _spaces(behind + text, end)
-        if at >= end or byte_at(at) != (44 if member < len(KEYS) - 1 else 125):
+        if at >= end:
             return False
-    shape[len(KEYS), 0], shape[len(KEYS), 1] = behind, end - behind
-    return bool(_spaces(at + 1, end) == end)
+        if byte_at(at) == 125:
+            shape[len(KEYS), 0], shape[len(KEYS), 1], shape[len(KEYS), 2] = behind, end - behind, member + 1
+            return bool(seen & _ALL_NEEDED == _ALL_NEEDED and _spaces(at + 1, end) == end)
+        if byte_at(at) != 44:
+            return False
+    return False
 
 
 @njit(cache=True, nogil=True)
 def _like(at: int, end: int, shape: Integers, places: Integers, numbers: NDArray[np.float64]) -> bool:
     """Reads an object in which the same bytes stand around the values as in the one whose shape is given."""
-    for member in range(len(KEYS)):
+    for member in range(shape[len(KEYS), 2]):
         length = shape[member, 1]
         if at + length > end or not same(at, shape[member, 0], length):
             return False
@@ -164,7 +172,7 @@ def _like(at: int, end: int, shape: Integers, places: Integers, numbers: NDArray
 @njit(cache=True, nogil=True)
 def read(at: int, end: int, shape: Integers, places: Integers, numbers: NDArray[np.float64]) -> bool:
     """Reads the object between two addresses: addresses and lengths of its texts into places [keys, 2], and `numbers`
-    [keys]. False where it is left to msgspec.
+    [keys]; a number that is not there stays as it was. False where it is left to msgspec.
 
     `shape` [SHAPE] is that of the last object that was read, which must still stand there; all zero before the first.
     """

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from engine.domain.events import METALS
 from engine.errors import HccError
 from engine.scoring.hcc.hhs.convert import convert
-from engine.scoring.hcc.hhs.model import BENEFIT_YEARS, METALS, MODELS, load_hhs
+from engine.scoring.hcc.hhs.model import BENEFIT_YEARS, MODELS, load_hhs
 from tests.conftest import ROOT, shared_data
 
 OURS = ROOT / "engine" / "scoring" / "hcc" / "tables" / "hhs"

@@ -9,13 +9,16 @@ from functools import cache
 
 import msgspec
 
-from engine.domain.events import CLAIM, ENROLLMENT, READING, SCORING_COMMAND, SourceEvent
+from engine.domain.events import AMOUNTS, CLAIM, ENROLLMENT, LAB, PHARMACY, READING, SCORING_COMMAND, SourceEvent
 from engine.domain.population import Population
+from engine.errors import InvalidRecordError
 from engine.interop.synthetic import month
+from engine.streams.codec import decode
 from engine.streams.topics import partition_of
 
 START = dt.date(2024, 3, 1)
 AS_OF_MS = int(dt.datetime(2024, 4, 1, tzinfo=dt.UTC).timestamp() * 1000)
+_SIGNED = (CLAIM, PHARMACY, LAB, READING)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,6 +60,7 @@ def workload(chance: random.Random, used: list[int]) -> list[Produced]:
             rest = chance.sample(others, min(len(others), chance.randint(5, 25)))
             rest += [_changed(enrolment, chance, i) for i in range(chance.choice([0, 0, 1, 2]))]
             chance.shuffle(rest)
+            _correct(rest, chance)
             enrolled = chance.choice(["first", "first", "late", "last", "never"])
             at = {"first": 0, "late": chance.randrange(len(rest)), "last": len(rest)}.get(enrolled)
             if at is None:
@@ -89,6 +93,47 @@ def _changed(enrolment: SourceEvent, chance: random.Random, i: int) -> SourceEve
         "birth_date": "1950-02-03",
     }
     return SourceEvent(ENROLLMENT, enrolment.fields | changes)
+
+
+def _correct(events: list[SourceEvent], chance: random.Random) -> None:
+    """Takes some events back, in place: a reading or result after it came, a claim or fill before or after.
+
+    Of claims some get another price, some are denied, and some readings are by the clock of another zone.
+    """
+    for i, event in enumerate(events):
+        if event.kind is READING and chance.random() < 0.2:
+            events[i] = SourceEvent(READING, event.fields | {"v": 2, "utc_offset_min": chance.choice([-600, 0, 330])})
+        elif event.kind is CLAIM and chance.random() < 0.1:
+            events[i] = SourceEvent(CLAIM, event.fields | {"v": 2, "status": chance.choice(["denied", "paid"])})
+    tested: set[object] = set()
+    for event in list(events):
+        if chance.random() < 0.85 or event.kind not in _SIGNED or not _is_sound(event):
+            continue
+        if event.kind is LAB and event.fields["test"] in tested:
+            continue  # the state knows one result behind the latest
+        tested.add(event.fields.get("test"))
+        after = events.index(event) + 1
+        change = {"v": 2, "sign": -1, "adjusts": event.fields["event_id"], "revision": 1}
+        cents = {name: event.fields.get(name) for name in AMOUNTS if event.fields.get(name) is not None}
+        if event.kind in (CLAIM, PHARMACY) and chance.random() < 0.5:
+            more = {name: chance.randint(-5_000, 5_000) for name in cents} | {
+                "event_id": f"p{event.fields['event_id']}"
+            }
+            events.insert(
+                chance.randint(0, len(events)), SourceEvent(event.kind, event.fields | change | {"sign": 0} | more)
+            )
+            continue
+        first = 0 if event.kind in (CLAIM, PHARMACY) else after
+        back = {name: -amount for name, amount in cents.items()} | {"event_id": f"b{event.fields['event_id']}"}
+        events.insert(chance.randint(first, len(events)), SourceEvent(event.kind, event.fields | change | back))
+
+
+def _is_sound(event: SourceEvent) -> bool:
+    try:
+        decode(event.kind, _encode(event.fields), AS_OF_MS)
+    except InvalidRecordError:
+        return False
+    return True
 
 
 def _spoiled(chance: random.Random, produced: list[Produced], used: list[int]) -> list[Produced]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.domain.batch import TextColumn
-from engine.scoring import clinical
+from engine.scoring import clinical, facts
+from engine.scoring.diagnosed import renew_categories
 from engine.scoring.hcc import kernels
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import known
@@ -33,9 +34,12 @@ def test_the_latest_two_years_count_in_whatever_order_claims_arrive(
     codes = {2022: ["C772"], 2023: ["I509"], 2024: ["E1169"]}
     state = PartitionState(0)
     slot = state.enrol(TextColumn.of(["m"]))
+    state["birth_day"][slot] = (np.datetime64("1974-06-01") - np.datetime64("1970-01-01")).astype(int)
+    state["male"][slot] = True
     for year in order:
-        ccs = clinical.categories_of([codes[year]], *person(50))
-        state.add_categories(slot, np.array([year]), ccs)
+        keys = [facts.key(facts.DIAGNOSIS, facts.code_number(code), year) for code in codes[year]]
+        state.note(slot, np.array(keys), np.ones(1, np.int8))
+        renew_categories(state, slot)
     both = clinical.categories_of([[*codes[2023], *codes[2024]]], *person(50))
     latest = clinical.categories_of([codes[2024]], *person(50))
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.domain.events import METALS
 from engine.errors import HccError
-from engine.scoring.hcc.hhs.model import BENEFIT_YEARS, METALS, load_hhs
+from engine.scoring.hcc.hhs.model import BENEFIT_YEARS, load_hhs
 from engine.scoring.hcc.hhs.people import DURATION_ENDS, read_persons
 from engine.scoring.hcc.hhs.plrs import enrolments, liability
 from engine.scoring.hcc.hhs.score import NO_NEWBORN, NOT_ADULT, HhsScorer, score

@@ -62,7 +62,10 @@ def members(chance: np.random.Generator, n: int = 40) -> PartitionState:
         cents = np.where(chance.random(m) < 0.3, 0, chance.integers(1, 10**6, m))
         state.add_costs(own, chance.integers(0, 7, m), DAY - chance.integers(0, 900, m), cents)
         ccs = np.where(chance.random((m, 2)) < 0.4, 1 << chance.integers(0, 50, (m, 2)), 0).astype(np.uint64)
-        state.add_categories(own, chance.integers(2022, 2027, m), ccs)
+        state["ccs"][own], state["cc_year"][own] = (
+            ccs[:, None] * np.array([1, 2], np.uint64)[:, None],
+            chance.integers(2022, 2027, m),
+        )
     return state
 
 

@@ -51,7 +51,7 @@ BAD = [
     (READING, {"value": "72"}, "wrong_type", "value"),
     (READING, {"value": None}, "wrong_type", "value"),
     (READING, {"colour": "red"}, "unknown_field", "colour"),
-    (READING, {"v": 2}, "out_of_range", "v"),
+    (READING, {"v": 3}, "out_of_range", "v"),
     (READING, {"member_id": ""}, "wrong_type", "member_id"),
     (READING, {"member_id": "m" * 65}, "wrong_type", "member_id"),
     (READING, {"event_id": "a\u0000b"}, "malformed_text", ""),
@@ -77,6 +77,26 @@ BAD = [
     (READING, {"time": -1}, "out_of_range", "time"),
     (READING, {"v": 0}, "out_of_range", "v"),
     (SELF_REPORT, {"general_health": 6}, "out_of_range", "general_health"),
+    (READING, {"utc_offset_min": 60}, "unknown_field", "utc_offset_min"),
+    (CLAIM, {"status": "paid"}, "unknown_field", "status"),
+    (CLAIM, {"paid_cents": None}, "missing_field", "paid_cents"),
+    (READING, {"v": 2, "utc_offset_min": 900}, "out_of_range", "utc_offset_min"),
+    (READING, {"v": 2, "sign": 0, "adjusts": "e0"}, "out_of_range", "sign"),
+    (READING, {"v": 2, "sign": -1}, "missing_field", "adjusts"),
+    (LAB, {"v": 2, "adjusts": "e0"}, "out_of_range", "sign"),
+    (CLAIM, {"v": 2, "sign": 0}, "missing_field", "adjusts"),
+    (CLAIM, {"v": 2, "sign": 2, "adjusts": "e0"}, "out_of_range", "sign"),
+    (CLAIM, {"v": 2, "paid_cents": -1}, "out_of_range", "paid_cents"),
+    (CLAIM, {"v": 2, "sign": -1, "adjusts": "e0", "paid_cents": 1}, "out_of_range", "paid_cents"),
+    (CLAIM, {"v": 2, "sign": -1, "adjusts": "e0", "paid_cents": 0, "charge_cents": 5}, "out_of_range", "charge_cents"),
+    (CLAIM, {"v": 2, "status": "lost"}, "unknown_status", "status"),
+    (CLAIM, {"v": 2, "paid_date": "2025-03-01"}, "future_date", "paid_date"),
+    (CLAIM, {"v": 2, "through_date": "2024-11-30"}, "out_of_range", "through_date"),
+    (CLAIM, {"v": 2, "units": -1}, "out_of_range", "units"),
+    (PHARMACY, {"v": 2, "sign": -1, "adjusts": "f0", "paid_cents": 400}, "out_of_range", "paid_cents"),
+    (ENROLLMENT, {"v": 2, "state": "ZZ"}, "unknown_state", "state"),
+    (ENROLLMENT, {"v": 2, "metal": "tin"}, "unknown_metal", "metal"),
+    (ENROLLMENT, {"v": 2, "csr_variant": 14}, "out_of_range", "csr_variant"),
 ]
 
 
@@ -88,6 +108,26 @@ def encoded(kind: EventKind, **change: object) -> bytes:
 def test_a_sound_event_is_taken(kind: EventKind) -> None:
     assert decode(kind, encoded(kind), NOW).member_id == "m1"
     assert decode(kind, encoded(kind, time=NOW + FUTURE_TOLERANCE_MS), NOW).time == NOW + FUTURE_TOLERANCE_MS
+
+
+SECOND = [
+    (READING, {"utc_offset_min": -300}),
+    (READING, {"sign": -1, "adjusts": "e0", "revision": 1}),
+    (CLAIM, {"paid_cents": None, "status": "accepted", "received_date": "2024-12-20", "through_date": "2024-12-01"}),
+    (CLAIM, {"sign": 0, "adjusts": "e0", "paid_cents": -12_000, "allowed_cents": 15_000, "paid_date": "2024-12-31"}),
+    (CLAIM, {"sign": -1, "adjusts": "e0", "paid_cents": -12_000, "charge_cents": -1}),
+    (CLAIM, {"modifiers": ["59 ", "rt"], "units": 1.5, "drg": "64", "discharge_status": "1"}),
+    (ENROLLMENT, {"state": "IL", "metal": "silver", "csr_variant": 0, "plan_id": "p1", "subscriber_id": "m0"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), SECOND)
+def test_an_event_of_version_2_is_taken(kind: EventKind, change: dict) -> None:
+    event = decode(kind, encoded(kind, v=2, **change), NOW)
+    spelled = {"modifiers": ["59", "RT"], "drg": "064", "discharge_status": "01"}
+    for name, value in change.items():
+        told = getattr(event, name)
+        assert (told.isoformat() if name.endswith("_date") else told) == spelled.get(name, value), name
 
 
 @pytest.mark.parametrize(("kind", "change", "reason", "field"), BAD)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine.domain.batch import joined
 from engine.domain.duplicates import digest
 from engine.domain.events import READING
 from engine.domain.metrics import METRIC_INDEX, METRICS
 from engine.errors import InvalidRecordError
 from engine.streams import readings
+from engine.streams.apply import reading_rows
 from engine.streams.codec import EARLIEST_MS, FUTURE_TOLERANCE_MS, decode
 from engine.streams.readings import EVENT_ID, MEMBER, SOURCE, codes, parse, units
 from engine.streams.records import RecordBatch
@@ -31,7 +33,7 @@ def by_kernel(value: bytes) -> bool:
     one = batch(value)
     n = len(one)
     texts, done = np.zeros((n, 3, 2), np.int64), np.zeros(n, bool)
-    numbers = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64))
+    numbers = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64), np.zeros(n))
     parse(one.data, one.starts, one.lengths, one.timestamps_ms, *numbers, texts, done)
     return bool(done[0])
 
@@ -42,6 +44,7 @@ def last(*values: bytes) -> tuple[object, ...]:
     if refused and refused[-1][0] == len(values) - 1:
         return refused[-1][1].reason, refused[-1][1].field
     numbers = (found.times_ms[-1], found.metrics[-1], found.values[-1].tobytes(), found.digests[-1])
+    numbers += (found.utc_offsets[-1].tobytes(), found.signs()[-1], *(str(c[-1]) for c in found.change_columns()))
     return *numbers, *(found.text(which)[len(found) - 1] for which in (EVENT_ID, SOURCE, MEMBER))
 
 
@@ -64,6 +67,13 @@ def agree(value: bytes) -> None:
         event.member_id,
     ]
     assert (codes(found.metrics)[0], units(found.metrics)[0]) == (event.metric, event.unit)
+    ahead = found.utc_offsets[0]
+    assert (None if np.isnan(ahead) else ahead) == event.utc_offset_min
+    assert found.signs()[0] == (1 if event.sign is None else event.sign)
+    sign, adjusts, revision = found.change_columns()
+    told = [None if np.isnan(sign[0]) else sign[0], None if np.isnan(revision[0]) else revision[0]]
+    assert told == [event.sign, event.revision]
+    assert (None if adjusts.lengths[0] < 0 else adjusts[0]) == event.adjusts
 
 
 @st.composite
@@ -85,6 +95,13 @@ def objects(draw: st.DrawFn) -> bytes:
         fields[name] = json.dumps(draw(word), ensure_ascii=draw(st.booleans()))
     times = (0, EARLIEST_MS - 1, EARLIEST_MS, TAKEN, TAKEN + FUTURE_TOLERANCE_MS, TAKEN + FUTURE_TOLERANCE_MS + 1)
     fields["time"] = draw(st.sampled_from([*map(str, times), "1.5e12", "1735689600000.0", "-5"]))
+    if draw(st.booleans()):
+        fields["v"] = draw(st.sampled_from(["1", "2", "2"]))
+        fields["utc_offset_min"] = draw(st.sampled_from(["-720", "840", "0", "841", "-721", "60.0", "null", '"60"']))
+        if draw(st.booleans()):
+            fields["sign"] = draw(st.sampled_from(["1", "-1", "0", "null"]))
+            fields["adjusts"] = draw(st.sampled_from(['"e0"', "null", '""']))
+            fields["revision"] = draw(st.sampled_from(["1", "null", "-1"]))
     wrong = draw(st.sampled_from(["", "", "missing", "unknown", "twice", "unit", "v"]))
     pairs = list(fields.items())
     if wrong == "missing":
@@ -94,7 +111,7 @@ def objects(draw: st.DrawFn) -> bytes:
     elif wrong == "twice":
         pairs.append(draw(st.sampled_from(pairs)))
     elif wrong in ("unit", "v"):
-        pairs = [(name, {"unit": '"furlong"', "v": "2"}[wrong] if name == wrong else text) for name, text in pairs]
+        pairs = [(name, {"unit": '"furlong"', "v": "3"}[wrong] if name == wrong else text) for name, text in pairs]
     space = st.sampled_from(["", " ", "\n\t", "\r "])
     gap = [draw(space) for _ in range(4)]
     inside = ("," + gap[0]).join(f'"{name}"{gap[1]}:{gap[2]}{text}' for name, text in draw(st.permutations(pairs)))
@@ -136,6 +153,8 @@ def test_a_record_is_not_taken_for_one_like_the_record_before() -> None:
     sound = json.dumps(SOUND).encode()
     for value in (sound[:-1], sound + b"{", sound + b" ", sound + sound[:6]):
         assert last(sound, value) == last(value)
+    ahead = json.dumps(SOUND | {"v": 2, "utc_offset_min": 60}).encode()
+    assert last(ahead, sound) == last(sound) != last(sound, ahead) == last(ahead)
     broken = b'{"time": %d, x' % SOUND["time"]
     twice = sound.replace(b'{"v": 1', b'{"time": %d' % SOUND["time"])
     assert last(sound, broken, twice) == last(twice)
@@ -144,6 +163,8 @@ def test_a_record_is_not_taken_for_one_like_the_record_before() -> None:
 def test_the_kernel_itself_takes_what_is_usual() -> None:
     usual = [json.dumps(SOUND), json.dumps(SOUND, separators=(",", ":")), json.dumps(SOUND, indent=1)]
     usual.append(json.dumps(dict(reversed(SOUND.items())) | {"value": 7}))
+    usual += [json.dumps(SOUND | {"v": 2}), json.dumps(SOUND | {"v": 2, "utc_offset_min": -300})]
+    usual.append(json.dumps({"utc_offset_min": 0} | SOUND | {"v": 2}))
     assert all(by_kernel(value.encode()) for value in usual)
     left = [SOUND | {"member_id": "Zoë"}, SOUND | {"value": 1e-7}, SOUND | {"value": 2e5}, SOUND | {"more": 1}]
     assert not any(by_kernel(json.dumps(value).encode()) for value in left)
@@ -156,7 +177,7 @@ def test_the_compiled_kernel_is_its_python() -> None:
     one, outcomes = batch(*values), []
     for call in (parse, parse.py_func):
         n = len(one)
-        out = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64))
+        out = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64), np.zeros(n))
         texts, done = np.zeros((n, 3, 2), np.int64), np.zeros(n, bool)
         call(one.data, one.starts, one.lengths, one.timestamps_ms, *out, texts, done)
         outcomes.append((*out, texts, done))
@@ -170,6 +191,20 @@ def test_no_value_an_empty_and_a_huge_one_are_refused_by_name() -> None:
     found, refused = readings.read(batch(None, json.dumps(SOUND).encode(), b"", huge))
     assert [(i, error.reason) for i, error in refused] == [(0, "empty"), (2, "malformed_json"), (3, "too_large")]
     assert found.offsets.tolist() == [8] and json.loads(found.payload(0)) == SOUND
+
+
+def test_changes_stay_with_their_readings_and_stand_in_their_rows() -> None:
+    back = SOUND | {"v": 2, "event_id": "e9", "sign": -1, "adjusts": "e1", "revision": 2}
+    found, _ = readings.read(batch(*(json.dumps(each).encode() for each in (SOUND, back, SOUND | {"event_id": "e2"}))))
+    kept = found.taken(np.array([2, 1])).followed_by(found.taken(np.array([0])))
+    assert kept.signs().tolist() == [1, -1, 1]
+    plain, _ = readings.read(batch(*[json.dumps(SOUND).encode()] * 2))
+    rows = {
+        name: joined([reading_rows(3, each).columns[name] for each in (kept, plain)]) for name in READING.stored.names
+    }
+    np.testing.assert_array_equal(rows["sign"], [np.nan, -1, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(rows["revision"], [np.nan, 2, np.nan, np.nan, np.nan])
+    assert (rows["adjusts"].lengths.tolist(), rows["adjusts"][1]) == ([-1, 2, -1, -1, -1], "e1")
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.code)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.events import METALS
 from engine.scoring.hcc.compiled import CodeIndex, index_of
 from engine.scoring.hcc.hhs.model import (
     AGE1,
     MATURITIES,
-    METALS,
     MODELS,
     RXCS,
     SEVERITIES,

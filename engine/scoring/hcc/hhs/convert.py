@@ -12,8 +12,8 @@ from typing import Any
 
 from pyarrow import parquet
 
+from engine.domain.events import METALS
 from engine.errors import HccError
-from engine.scoring.hcc.hhs.model import METALS
 
 _HCC = re.compile(r"HHS_HCC(\d{3}(?:_\d)?)\b")
 _GROUP = re.compile(r"\b(G\d\d[A-Z]?)\b")

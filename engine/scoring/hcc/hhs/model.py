@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.events import METALS
 from engine.errors import HccError
 
-METALS: tuple[str, ...] = ("platinum", "gold", "silver", "bronze", "catastrophic")
 MODELS: tuple[str, ...] = ("adult", "child", "infant")
 """By age on the last day of enrolment: 21 and over, 2 to 20, 0 and 1."""
 ADULT, CHILD, INFANT = range(3)

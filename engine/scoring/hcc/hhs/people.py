@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.domain.age import completed_years
+from engine.domain.events import METALS
 from engine.errors import HccError
-from engine.scoring.hcc.hhs.model import ADULT, CHILD, FIRST_AGES, INFANT, LAST_DURATION, METALS, HhsModel, load_hhs
+from engine.scoring.hcc.hhs.model import ADULT, CHILD, FIRST_AGES, INFANT, LAST_DURATION, HhsModel, load_hhs
 from engine.scoring.hcc.reading import OLDEST, SEX_CODES, SEXES_ALLOWED, Reader, Refusal
 
 DURATION_ENDS = (31, 62, 92, 123, 153, 184, 214, 245, 275, 306, 335, 366)

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.domain.age import completed_years
+from engine.domain.events import METALS
 from engine.errors import HccError
-from engine.scoring.hcc.hhs.model import METALS
 from engine.scoring.hcc.hhs.people import days_of, read_enrolments, renamed
 from engine.scoring.hcc.hhs.score import HhsScorer
 from engine.scoring.hcc.reading import Reader

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine.domain.events import METALS
 from engine.errors import HccError
 from engine.scoring.hcc.hhs import kernels
 from engine.scoring.hcc.hhs.compiled import WORDS, CompiledHhs, compiled_hhs
-from engine.scoring.hcc.hhs.model import ADULT, INFANT, MATURITIES, METALS, MODELS, RXCS, HhsModel, load_hhs
+from engine.scoring.hcc.hhs.model import ADULT, INFANT, MATURITIES, MODELS, RXCS, HhsModel, load_hhs
 from engine.scoring.hcc.hhs.people import NO_FACTOR, Persons, read_persons, renamed
 from engine.scoring.hcc.kernels import MALFORMED
 from engine.scoring.hcc.member_index import MemberIndex
