@@ -254,14 +254,15 @@ def _versioned(kind: EventKind, event: dict[str, Any]) -> str:
             return "unknown_field"
         if kind.table in ("claims", "pharmacy_fills") and event["paid_cents"] is None:
             return "missing_field"
+        if any((event.get(name) or 0) < 0 for name in AMOUNTS):
+            return "out_of_range"
     if "sign" in event:
         sign = 1 if event["sign"] is None else event["sign"]
-        amounts = [event[name] for name in AMOUNTS if event.get(name) is not None]
         if (sign == 1 and event["adjusts"] is not None) or (sign == 0 and kind in (READING, LAB)):
             return "out_of_range"
         if sign != 1 and event["adjusts"] is None:
             return "missing_field"
-        if any(sign * cents < 0 for cents in amounts):
+        if sign * (event.get("charge_cents") or 0) < 0:
             return "out_of_range"
     return ""
 

@@ -50,8 +50,12 @@ def enrollment(
     line_of_business: str,
     policy_id: str,
     cohort_id: str,
+    **market: object,
 ) -> SourceEvent:
-    """An enrollment change; it happens at midnight UTC of the day from which it holds."""
+    """An enrollment change; it happens at midnight UTC of the day from which it holds.
+
+    `market` are fields of engine.domain.events.MARKET; those that are None are left out.
+    """
     return SourceEvent(
         ENROLLMENT,
         {
@@ -68,5 +72,6 @@ def enrollment(
             "policy_id": policy_id,
             "cohort_id": cohort_id,
             "effective_date": effective_date.isoformat(),
+            **{name: value for name, value in market.items() if value is not None},
         },
     )

@@ -8,8 +8,8 @@ claims).
 The person is `person_id`, or `patient_id` in releases of the input layer before 0.13. A claim's number is its
 data_source's own: the events' source is `tuva-` and that. A claim happens at midnight UTC of its
 service date: that of the line, or of the claim where the line has none. Amounts go into cents through
-Decimal, signs kept: a negative amount is passed on, and the shard refuses it with a reason. The provider is
-`billing_npi`, never another NPI.
+Decimal, signs kept: Medicare pays less than nothing where a deductible is more than the payment. The files hold
+claims as they were paid in the end, so that every line is `paid`. The provider is `billing_npi`, never another NPI.
 
 Stand-ins, because the files lack them: line of business is medicare_advantage (the file says medicare), the
 policy and the cohort are those of the region. Region is the Census Bureau's region of the state. Puerto
@@ -53,8 +53,15 @@ _POSTAL: dict[str, str] = {
 _REGION_OF: dict[str, str] = {
     state.casefold(): region for region in _STATES for state in (*_STATES[region].split("|"), *_POSTAL[region].split())
 }
+_POSTAL_CODE_OF: dict[str, str] = {
+    name.casefold(): code
+    for region in _STATES
+    for state, code in zip(_STATES[region].split("|"), _POSTAL[region].split(), strict=True)
+    for name in (state, code)
+}
 _SEXES = {"f": "female", "m": "male"}
 _PERSON = "person_id|patient_id"
+_MODIFIERS = tuple(f"hcpcs_modifier_{i}|" for i in range(1, 6))
 _DIAGNOSES = tuple(f"diagnosis_code_{i}" for i in range(1, 26))
 _LINE_OF_BUSINESS = "medicare_advantage"
 _OPEN_FROM = 2200
@@ -76,6 +83,11 @@ def read(path: Path) -> Iterator[SourceEvent]:
 def region_of(state: str) -> str:
     """Census region of a state's English name or postal code; a note in brackets is dropped. Unknown: as it is."""
     return _REGION_OF.get(state.split(" (")[0].strip().casefold(), state)
+
+
+def state_of(state: str) -> str | None:
+    """Postal code of a state's English name or postal code; None where it is neither."""
+    return _POSTAL_CODE_OF.get(state.split(" (")[0].strip().casefold())
 
 
 def _sex_of(gender: str) -> str:
@@ -101,9 +113,7 @@ def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
         last = day(end, "enrollment_end_date", file, line) if end else OPEN
         if last < first:
             raise SourceError(f"{file.name} line {line}: enrollment_end_date {end} is before its start {start}")
-        spans[person].append(
-            Span(first, OPEN if last.year >= _OPEN_FROM else last, (birth, _sex_of(gender), region_of(state)))
-        )
+        spans[person].append(Span(first, OPEN if last.year >= _OPEN_FROM else last, (birth, _sex_of(gender), state)))
     every = [span.last for of_person in spans.values() for span in of_person]
     horizon = max(every, default=OPEN)
     first_of_all: list[SourceEvent] = []
@@ -116,7 +126,8 @@ def _enrollments(file: Path) -> tuple[list[SourceEvent], list[SourceEvent]]:
 
 
 def _change(person: str, change: Change) -> SourceEvent:
-    birth, sex, region = change.about
+    birth, sex, state = change.about
+    region = region_of(state)
     return enrollment(
         "tuva",
         f"{change.action}-{person}-{change.effective.isoformat()}",
@@ -129,6 +140,7 @@ def _change(person: str, change: Change) -> SourceEvent:
         line_of_business=_LINE_OF_BUSINESS,
         policy_id=f"tuva-{_LINE_OF_BUSINESS}-{region}",
         cohort_id=f"{_LINE_OF_BUSINESS}-{region}",
+        state=state_of(state),
     )
 
 
@@ -149,15 +161,19 @@ def _lines(file: Path) -> Iterator[SourceEvent]:
             "claim_start_date",
         ),
         *("hcpcs_code", "place_of_service_code", "bill_type_code", "revenue_center_code", "billing_npi"),
-        *("charge_amount", "allowed_amount", "paid_amount", "data_source|", "diagnosis_code_type", *_DIAGNOSES),
+        *("charge_amount", "allowed_amount", "paid_amount", "data_source|", "diagnosis_code_type"),
+        *("claim_line_end_date|", "claim_end_date|", "paid_date|", "service_unit_quantity|", "rendering_npi|"),
+        *("ms_drg_code|", "discharge_disposition_code|", *_MODIFIERS, *_DIAGNOSES),
     )
     for at, row in rows(file, columns, ("claim_id", _PERSON)):
         claim, line, form, person, line_day, claim_day, procedure, place, bill, centre, npi = row[:11]
-        charge, allowed, paid, data_source, code_type = row[11:16]
-        diagnoses = [code for code in row[16:] if code]
+        charge, allowed, paid, data_source, code_type, line_end, claim_end, paid_day, units, rendering = row[11:21]
+        drg, discharged = row[21:23]
+        modifiers, diagnoses = ([code for code in codes if code] for codes in (row[23:28], row[28:]))
         if diagnoses and code_type.lower() != "icd-10-cm":
             raise SourceError(f"{file.name} line {at}: diagnosis_code_type {code_type!r}; icd-10-cm is expected")
         served = day(*((line_day, "claim_line_start_date") if line_day else (claim_day, "claim_start_date")), file, at)
+        last = (line_end, "claim_line_end_date") if line_end else ("" if line_day else claim_end, "claim_end_date")
         yield SourceEvent(
             CLAIM,
             {
@@ -179,8 +195,20 @@ def _lines(file: Path) -> Iterator[SourceEvent]:
                 "charge_cents": cents(charge),
                 "allowed_cents": cents(allowed),
                 "paid_cents": cents(paid),
+                "status": "paid",
+                "through_date": _date(*last, file, at),
+                "paid_date": _date(paid_day, "paid_date", file, at),
+                "units": number(units) if units else None,
+                "modifiers": modifiers,
+                "rendering_id": rendering or None,
+                "drg": drg or None,
+                "discharge_status": discharged or None,
             },
         )
+
+
+def _date(text: str, column: str, file: Path, at: int) -> str | None:
+    return day(text, column, file, at).isoformat() if text else None
 
 
 def _fills(file: Path) -> Iterator[SourceEvent]:
@@ -194,9 +222,9 @@ def _fills(file: Path) -> Iterator[SourceEvent]:
             "quantity",
             "days_supply",
         ),
-        *("allowed_amount", "paid_amount", "data_source|"),
+        *("allowed_amount", "paid_amount", "data_source|", "paid_date|"),
     )
-    for at, (claim, line, person, filled, ndc, quantity, supply, allowed, paid, data_source) in rows(
+    for at, (claim, line, person, filled, ndc, quantity, supply, allowed, paid, data_source, paid_day) in rows(
         file, columns, ("claim_id", _PERSON)
     ):
         dispensed = day(filled, "dispensing_date", file, at)
@@ -216,5 +244,6 @@ def _fills(file: Path) -> Iterator[SourceEvent]:
                 "days_supply": whole(supply) if supply else None,
                 "allowed_cents": cents(allowed),
                 "paid_cents": cents(paid),
+                "paid_date": _date(paid_day, "paid_date", file, at),
             },
         )

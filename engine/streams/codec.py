@@ -78,8 +78,9 @@ def _check_measured(code_column: str, kind: EventKind) -> Callable[[Any], None]:
 
 
 def _check_version(kind: EventKind) -> Callable[[Any], None]:
-    """The check that an event of version 1 has what version 1 has."""
+    """The check that an event of version 1 has what version 1 has, and no amount below 0."""
     required = tuple(kind.schema[name] for name in kind.once_required)
+    amounts = tuple(column for column in kind.schema if column.name in AMOUNTS)
 
     def check(event: Any) -> None:
         if event.v != FIRST_VERSION:
@@ -92,13 +93,21 @@ def _check_version(kind: EventKind) -> Callable[[Any], None]:
             if getattr(event, column.name) is None:
                 message = f"{kind.name} of version 1 lacks {column.name}"
                 raise InvalidRecordError("missing_field", column.name, message)
+        for column in amounts:
+            cents = getattr(event, column.name)
+            if cents is not None and cents < 0:
+                raise _refuse("out_of_range", column, cents, "must be at least 0 cents in version 1")
 
     return check
 
 
 def _check_sign(kind: EventKind) -> Callable[[Any], None]:
-    """The check that an event that changes an earlier one names it, and that amounts are of its sign."""
+    """The check that an event that changes an earlier one names it, and that a charge is of its sign.
+
+    Other amounts may be of either: Medicare pays less than nothing where the deductible is more than the payment.
+    """
     amounts = tuple(column for column in kind.schema if column.name in AMOUNTS)
+    charges = tuple(column for column in amounts if column.name == "charge_cents")
     sign_column, adjusts_column = kind.schema["sign"], kind.schema["adjusts"]
 
     def check(event: Any) -> None:
@@ -111,7 +120,7 @@ def _check_sign(kind: EventKind) -> Callable[[Any], None]:
             )
         if sign != 1 and event.adjusts is None:
             raise InvalidRecordError("missing_field", "adjusts", f"sign is {sign}: adjusts must name the earlier event")
-        for column in amounts:
+        for column in charges:
             cents = getattr(event, column.name)
             if cents is not None and sign * cents < 0:
                 bound = "at least 0 of a new line" if sign == 1 else "at most 0 of a line taken back"

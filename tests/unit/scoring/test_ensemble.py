@@ -11,7 +11,8 @@ from engine.domain.batch import TextColumn
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
 from engine.errors import ModelError
 from engine.learning.registry import load_models
-from engine.scoring import ensemble
+from engine.scoring import ensemble, facts
+from engine.scoring.diagnosed import renew_categories
 from engine.scoring.ensemble import OVERLAP
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
 from engine.scoring.health_score import INSUFFICIENT, HealthScorer
@@ -182,7 +183,10 @@ def test_nothing_dated_after_the_as_of_time_changes_a_score(scorer: HealthScorer
     before = scored(state)
     later = PartitionState.load(state.dump())
     later.add_costs(zero, zero, np.array([DAY + 75]), np.array([9_000_000]))
-    later.add_categories(zero, np.array([2026]), np.array([[2**40 - 1, 0]], np.uint64))
+    keys = [facts.key(facts.DIAGNOSIS, facts.code_number(code), 2026) for code in ("C772", "I509", "N186")]
+    later.note(zero.repeat(3), np.array(keys), np.ones(3, np.int8))
+    renew_categories(later, zero)
+    assert later["ccs"][0, 0].any()
     for metric, value in (("spo2", 70.0), ("heart_rate", 180.0)):
         later.add_readings(zero, zero + METRIC_INDEX[metric], zero + AS_OF + US_DAY, np.array([value]))
     later["head_day"][:], later["forecast_day"][:] = state["head_day"], state["forecast_day"]
