@@ -2,13 +2,13 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from actors.rebuild import rebuilt
-from engine.domain.events import CLAIM
+from engine.domain.events import CLAIM, METALS, PHARMACY
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.measures import VALID_US
@@ -31,7 +31,10 @@ def member_record(url: str, member_id: str) -> HealthRecord | None:
         state = rebuilt(connection, partition, member_id)
         if not len(state):
             return None
-        claims = [claim for some in stored_events(connection, CLAIM, partition, member_id) for claim in some]
+        claims, fills = (
+            [event for some in stored_events(connection, kind, partition, member_id) for event in some]
+            for kind in (CLAIM, PHARMACY)
+        )
     slot = np.zeros(1, np.int64)
     as_of = np.asarray(state["watermark"][slot])
     now = int(as_of[0])
@@ -46,19 +49,21 @@ def member_record(url: str, member_id: str) -> HealthRecord | None:
         month={m.code: v for m, v in zip(METRICS, month, strict=True) if v == v},
         days={m.code: d for m, d in zip(METRICS, days, strict=True) if d},
         vitals={m.code: v for m, time, v in measured if 0 <= now - time <= _US_PER_DAY},
-        diagnoses=_diagnoses(claims, now),
+        diagnoses=_said(now, ((c, c.service_date, c.diagnoses) for c in claims if c.status != "denied")),
         labs={t.code: v for t, time, v in tested if 0 <= now - time <= VALID_US},
         observed_days=max(0, now // _US_PER_DAY - int(state["since_day"][0])),
+        commercial=bool(state["commercial"][0]),
+        metal=METALS[int(state["metal"][0])],
+        drugs=_said(now, ((fill, fill.fill_date, [fill.ndc]) for fill in fills)),
     )
 
 
-def _diagnoses(claims: Iterable[Any], now_us: int) -> list[str]:
-    """Codes on claims of the year of `now_us` and of the year before it, as the claims that stand say them."""
+def _said(now_us: int, events: Iterable[tuple[Any, dt.date, Sequence[str]]]) -> list[str]:
+    """Codes on events, each with its day and codes, of the year of `now_us` and the year before it that still stand."""
     year = dt.datetime.fromtimestamp(now_us / 1e6, dt.UTC).year
     said: Counter[str] = Counter()
-    for claim in claims:
-        if year - 1 <= claim.service_date.year <= year and claim.status != "denied":
-            sign = 1 if claim.sign is None else claim.sign
-            for code in claim.diagnoses:
-                said[code] += sign
+    for event, day, codes in events:
+        if year - 1 <= day.year <= year:
+            for code in codes:
+                said[code] += 1 if event.sign is None else event.sign
     return [code for code, times in said.items() if times > 0]

@@ -8,17 +8,19 @@ from typing import Any, Protocol
 from engine.domain import codes
 from engine.domain.age import age_on
 from engine.domain.events import CONDITIONS
+from engine.scoring import commercial
 from engine.scoring.record import HealthRecord
 
 MOST_COST = 1e10
 MOST_COUNT = 100_000
-MOST_DIAGNOSES = 200
+MOST_DIAGNOSES, MOST_DRUGS = 200, 200
 MOST_OBSERVED = 50_000
 FIRST_BIRTH = dt.date(1880, 1, 1)
 FUTURE = dt.timedelta(minutes=10)
 """A clock may be ahead by so much."""
 SERVICES = ("inpatient", "emergency", "outpatient", "office", "pharmacy", "home_health")
 DIAGNOSIS = re.compile(r"[A-Za-z]\d[0-9A-Za-z](\.?[0-9A-Za-z]{1,4})?")
+NDC = re.compile(r"[0-9]{11}|[0-9]{5}-[0-9]{4}-[0-9]{2}")
 _US = 1_000_000
 _ABSENT: dict[str, float] = {f"{kind}_{name}": 0.0 for name in SERVICES for kind in ("cost", "n")} | dict.fromkeys(
     CONDITIONS, 0.0
@@ -40,6 +42,9 @@ class Told(Protocol):
     vitals: Mapping[str, float]
     labs: Mapping[str, float]
     observed_days: int
+    line_of_business: str | None
+    metal: str | None
+    drugs: Sequence[str]
 
 
 def record_of(told: Told, as_of: dt.datetime) -> HealthRecord:
@@ -65,4 +70,7 @@ def record_of(told: Told, as_of: dt.datetime) -> HealthRecord:
         [codes.diagnosis(code) for code in told.diagnoses],
         told.labs,
         told.observed_days,
+        told.line_of_business in commercial.LINES,
+        told.metal or "silver",
+        [codes.ndc(code) for code in told.drugs],
     )

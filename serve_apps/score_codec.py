@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.domain.events import CONDITIONS
+from engine.domain.events import CONDITIONS, LINES_OF_BUSINESS, METALS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
 from engine.scoring.record import HealthRecord, RecordScore
 from engine.scoring.risk_factors import RiskFactor
@@ -23,7 +23,9 @@ from serve_apps.records import (
     MOST_COST,
     MOST_COUNT,
     MOST_DIAGNOSES,
+    MOST_DRUGS,
     MOST_OBSERVED,
+    NDC,
     SERVICES,
     record_of,
 )
@@ -64,6 +66,9 @@ class Record(Struct, forbid_unknown_fields=True):
     vitals: dict[str, float] = {}
     labs: dict[str, float] = {}
     observed_days: Annotated[int, Meta(ge=0, le=MOST_OBSERVED)] = 365
+    line_of_business: Literal[LINES_OF_BUSINESS] | None = None
+    metal: Literal[METALS] | None = None
+    drugs: Annotated[list[str], Meta(max_length=MOST_DRUGS)] = []
 
 
 class Answer(Struct):
@@ -120,7 +125,7 @@ def _checked(found: Record) -> tuple[HealthRecord, dt.datetime] | None:
         return None
     if as_of > now + FUTURE or not FIRST_BIRTH <= found.birth_date <= as_of.date():
         return None
-    if not all(map(DIAGNOSIS.fullmatch, found.diagnoses)):
+    if not all(map(DIAGNOSIS.fullmatch, found.diagnoses)) or not all(map(NDC.fullmatch, found.drugs)):
         return None
     if not _within(_LAB_RANGES, found.labs) or not _within(_RANGES, found.vitals):
         return None

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.domain.events import CONDITIONS
+from engine.domain.events import CONDITIONS, LINES_OF_BUSINESS, METALS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRIC_INDEX, METRICS
 from engine.scoring.record import HealthRecord
 from serve_apps.problems import PROBLEM_RESPONSES
@@ -18,7 +18,9 @@ from serve_apps.records import (
     MOST_COST,
     MOST_COUNT,
     MOST_DIAGNOSES,
+    MOST_DRUGS,
     MOST_OBSERVED,
+    NDC,
     SERVICES,
     record_of,
 )
@@ -69,6 +71,19 @@ class ScoreRequest(BaseModel):
     observed_days: Annotated[int, Field(ge=0, le=MOST_OBSERVED)] = Field(
         default=365, description="days for which the person's care has been known; fewer than 365 widen the interval"
     )
+    line_of_business: Literal[LINES_OF_BUSINESS] | None = Field(
+        default=None,
+        description="market of the policy: of individual and small_group the clinical component is HHS-HCC, "
+        "`clinical_commercial`, of others CMS-HCC, `clinical`",
+    )
+    metal: Literal[METALS] | None = Field(
+        default=None, description="level of an individual or small-group plan; silver where it is left out"
+    )
+    drugs: list[str] = Field(
+        default=[],
+        max_length=MOST_DRUGS,
+        description="NDCs dispensed this year and the last, of 11 digits or 5-4-2; they count in HHS-HCC",
+    )
 
     @field_validator("conditions")
     @classmethod
@@ -84,6 +99,14 @@ class ScoreRequest(BaseModel):
         for code in value:
             if not DIAGNOSIS.fullmatch(code):
                 raise ValueError(f"{code!r} is not an ICD-10-CM code")
+        return value
+
+    @field_validator("drugs")
+    @classmethod
+    def _dispensed(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not NDC.fullmatch(code):
+                raise ValueError(f"{code!r} is not an NDC of 11 digits")
         return value
 
     @field_validator("wearables", "vitals")

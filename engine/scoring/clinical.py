@@ -25,7 +25,7 @@ SHRINKAGE = 0.15
 MOST = 1.5
 OLDEST = 130
 """Ages above count as this one."""
-_LOG_MOST = float(np.log(MOST))
+LOG_MOST = float(np.log(MOST))
 VERSION = f"hcc-{MODEL}.{PAYMENT_YEAR}"
 _AGED, _DISABLED = SEGMENTS.index("COMMUNITY_NA"), SEGMENTS.index("COMMUNITY_ND")
 
@@ -81,7 +81,7 @@ def risk(
         low, high, age, female, 0, False, False, segment, tables.rules, tables.variables, scratch
     )
     diseased = thousandths / 1000.0
-    effect = min(SHRINKAGE * np.log(max(diseased / raw, 1.0)), _LOG_MOST)
+    effect = min(SHRINKAGE * np.log(max(diseased / raw, 1.0)), LOG_MOST)
     return low, high, diseased / tables.normalisation, effect if low | high != 0 else np.nan
 
 
@@ -110,13 +110,3 @@ def hcc_codes() -> tuple[str, ...]:
 def label_of(code: str) -> str:
     """CMS's label of an HCC such as HCC37."""
     return load_model(MODEL, PAYMENT_YEAR).labels[int(code.removeprefix("HCC"))]
-
-
-def held(hccs: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The HCCs [n, 2] of members as indices into `hcc_codes`, member by member, and where each member's end."""
-    which, lengths = np.empty(0, np.int64), np.zeros(len(hccs), np.int64)
-    ill = np.flatnonzero((hccs != 0).any(axis=1))
-    if len(ill):
-        bits = np.unpackbits(np.ascontiguousarray(hccs[ill], "<u8").view(np.uint8), axis=1, bitorder="little")
-        which, lengths[ill] = np.nonzero(bits)[1], bits.sum(axis=1)
-    return which, lengths.cumsum()

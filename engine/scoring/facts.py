@@ -4,7 +4,7 @@ A diagnosis that two claim lines carry was said twice; when one of them is taken
 member has a list of facts with counts rather than bits: a claim and its reversal leave it as it was, in either order,
 and what the facts mean by some model's tables or for some age is read from them when it is asked.
 
-A fact is a word: two bits of kind, 37 of code, eight of year and 16 of count. Memory: 8 bytes a fact, up to as much
+A fact is a word: three bits of kind, 37 of code, eight of year and 15 of count. Memory: 8 bytes a fact, up to as much
 again as room to grow, and 12 bytes a member.
 """
 
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from engine.scoring.sparse import grown
 
-CONDITION, DIAGNOSIS, CATEGORY = range(3)
-"""Kinds: an index into CONDITIONS, an ICD-10-CM code, and a bit of a condition category, of old snapshots."""
+CONDITION, DIAGNOSIS, CATEGORY, ADMITTED, NDC, HCPCS = range(6)
+"""Kinds: an index into CONDITIONS; an ICD-10-CM code; a bit of a condition category, of old snapshots; an ICD-10-CM
+code on a line that HHS's risk adjustment admits; a drug dispensed, its code as a number; a drug given, a HCPCS code."""
 EVER = 0
 """The year of a fact that is of no year."""
 NO_KEY = -1
-_CODE_BITS, _YEAR_BITS, _COUNT_BITS = 37, 8, 16
+_CODE_BITS, _YEAR_BITS, _COUNT_BITS = 37, 8, 15
 _FIRST_YEAR, _LAST_YEAR = 1971, 1970 + (1 << _YEAR_BITS) - 1
 _MOST = (1 << (_COUNT_BITS - 1)) - 1
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"

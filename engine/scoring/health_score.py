@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.domain.model_set import ModelSet
 from engine.domain.tables import RISK_CATEGORIES
-from engine.scoring import behavior, clinical
+from engine.scoring import behavior, clinical, commercial
 from engine.scoring.base_risk import BaseRiskModel
 from engine.scoring.ensemble import Ensemble
 from engine.scoring.features import BASE_FEATURES
@@ -28,7 +28,8 @@ from engine.scoring.steps_forecast import StepsForecaster
 
 CATEGORIES = RISK_CATEGORIES[:-1]
 LOW, MODERATE, HIGH, CRITICAL = range(4)
-COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2")
+COMPONENTS = ("base_risk", "clinical", "physiology", "wearables", "news2", "clinical_commercial")
+"""`clinical` is CMS-HCC; `clinical_commercial`, HHS-HCC, speaks in its place of individual and small-group members."""
 INSUFFICIENT = RISK_CATEGORIES[-1]
 Picked = slice | NDArray[np.int64]
 """Some members of many, by their places."""
@@ -53,7 +54,7 @@ class Models:
     def version(self) -> str:
         """Versions of all: what a score was made with."""
         fitted = ModelSet(self.base.version, self.physiology.version, self.behavior.version, self.ensemble.version)
-        return f"{fitted}+{clinical.VERSION}"
+        return f"{fitted}+{clinical.VERSION}+{commercial.VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class HealthScorer:
             np.array(weights.steps_log_hazard),
             weights.history_sd,
             clinical.tables(),
+            commercial.tables(),
             np.array(rules.floors),
             rules.news2_high,
             rules.news2_critical,
@@ -163,6 +165,7 @@ class HealthScorer:
             np.empty(n),
             np.empty(n),
             np.empty((n, 2), np.uint64),
+            np.empty((n, 3), np.uint64),
             np.empty(n),
             np.empty((n, len(COMPONENTS)), np.bool_),
         )

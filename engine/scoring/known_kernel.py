@@ -26,6 +26,8 @@ class Live(NamedTuple):
 
     birth_day: Shorts
     male: NDArray[np.bool_]
+    commercial: NDArray[np.bool_]
+    metal: NDArray[np.int8]
     since_day: Shorts
     general_health: NDArray[np.int8]
     mental_health: NDArray[np.int8]
@@ -33,6 +35,8 @@ class Live(NamedTuple):
     head_month: Shorts
     forecast: NDArray[np.float64]
     ccs: NDArray[np.uint64]
+    hhs_ccs: NDArray[np.uint64]
+    rxcs: NDArray[np.int32]
     cc_year: Shorts
     base_cost: NDArray[np.float64]
     base_as_of: Integers
@@ -74,6 +78,12 @@ def _cared_for(live: Live, slot: int, as_of_us: int) -> bool:
     return bool(cents != 0)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _recent(latest: np.uint64, earlier: np.uint64, now: bool, before: bool) -> np.uint64:
+    """Of a word of the latest year and of the year before it, what a score may know."""
+    return (latest if now else np.uint64(0)) | (earlier if before else np.uint64(0))
+
+
 @njit(cache=True, nogil=True)
 def gather(live: Live, slots: Integers, out: Known) -> None:
     """What is known of the members in `slots` into `out`, whose `as_of_us` is given; all of it but the hazard."""
@@ -92,10 +102,16 @@ def gather(live: Live, slots: Integers, out: Known) -> None:
         day = as_of // _US_PER_DAY
         out.observed_days[i] = day - live.since_day[slot]
         behind = civil(day)[0] - np.int64(live.cc_year[slot])
-        for word in range(2):
-            now = live.ccs[slot, 0, word] if 0 <= behind <= 1 else np.uint64(0)
-            before = live.ccs[slot, 1, word] if -1 <= behind <= 0 else np.uint64(0)
-            out.ccs[i, word] = now | before
+        now, before = 0 <= behind <= 1, -1 <= behind <= 0
+        for word in range(out.ccs.shape[1]):
+            out.ccs[i, word] = _recent(live.ccs[slot, 0, word], live.ccs[slot, 1, word], now, before)
+        out.commercial[i], out.metal[i] = live.commercial[slot], live.metal[slot]
+        if live.commercial[slot]:
+            for word in range(out.hhs_ccs.shape[1]):
+                out.hhs_ccs[i, word] = _recent(live.hhs_ccs[slot, 0, word], live.hhs_ccs[slot, 1, word], now, before)
+            out.rxcs[i] = (live.rxcs[slot, 0] if now else 0) | (live.rxcs[slot, 1] if before else 0)
+        else:
+            out.hhs_ccs[i], out.rxcs[i] = 0, 0
         row = row_of[slot]
         for k in range(len(METRICS_WORN)):
             block = block_of[row, METRICS_WORN[k]]

@@ -5,7 +5,7 @@ cents), the latest value is decided by event time, and windows are counted back 
 same set of events gives the same state in any order and any batch size, as long as the member was enrolled first. What
 is taken back leaves the state as it was: sums are signed, and what was said counts how often (see `facts`).
 
-Memory: 329 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
+Memory: 387 bytes a member, the id, and 16 to 24 for its index; 60 for one with readings and 256 for each metric they
 are of; 28 for one with claims, 104 for each service category and up to 16 for each diagnosis and year; 100 for one with
 laboratory results and 32 for each test. `nbytes` tells it of a state.
 """
@@ -24,7 +24,7 @@ from engine.domain.duplicates import DuplicateWindow
 from engine.domain.metrics import LAB_TESTS, METRICS
 from engine.domain.packed_arrays import MAGIC, pack, unpack
 from engine.domain.pending import Pending
-from engine.scoring import facts, state_kernels
+from engine.scoring import commercial, facts, state_kernels
 from engine.scoring.facts import Facts
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.known_kernel import Live
@@ -49,6 +49,8 @@ _FIELDS: dict[str, _Field] = {
     "birth_day": _Field("i4"),
     "male": _Field("?"),
     "active": _Field("?"),
+    "commercial": _Field("?"),
+    "metal": _Field("i1", fill=commercial.SILVER),
     "enrolled_at": _Field("i8", fill=NEVER),
     "since_day": _Field("i4", fill=2**31 - 1),
     "general_health": _Field("i1"),
@@ -60,6 +62,8 @@ _FIELDS: dict[str, _Field] = {
     "forecast_day": _Field("i4", fill=NO_DAY),
     "head_month": _Field("i4", fill=NO_DAY),
     "ccs": _Field("u8", (2, 2)),
+    "hhs_ccs": _Field("u8", (2, 3)),
+    "rxcs": _Field("i4", (2,)),
     "cc_year": _Field("i4", fill=NO_DAY),
     "watermark": _Field("i8", fill=NEVER),
     "scored_as_of": _Field("i8", fill=NEVER),
@@ -77,9 +81,12 @@ _FIELDS: dict[str, _Field] = {
 `since_day` is the earliest effective date of an enrolment. `forecast` is the median of the steps forecast on the days
 before `forecast_day`, which is not a day once a reading has changed those. `conditions` are the bits of the facts of
 that kind. `ccs` [years, words] are the condition categories of the year of service `cc_year` and of the year before
-it, as `diagnosed` has read them from the diagnoses. `category` is that of the last score, and the
+it, as `diagnosed` has read them from the diagnoses; of members of a `commercial` line so are `hhs_ccs`, those of HHS,
+and `rxcs`, the drug classes as bits. `metal` is the level of their plan. `category` is that of the last score, and the
 columns `told_` are of the last row of the score history, see `emission`.
 """
+_LATER = frozenset({"told_score", "told_cost", "told_urgency", "told_day", "commercial", "metal", "hhs_ccs", "rxcs"})
+"""Columns that snapshots of before them lack: nothing is told yet, and nobody's line of business is known."""
 _DERIVED: dict[str, _Field] = {
     "hazard": _Field("f8", fill=np.nan),
     "hazard_from": _Field("i8"),
@@ -329,7 +336,7 @@ class PartitionState:
         """Forgets costs, diagnoses and categories of before what a score can ask for: it is never of a time that lies
         before the latest event's."""
         months = self._months(np.arange(len(self)))
-        columns = (self._columns[name] for name in ("head_month", "ccs", "cc_year"))
+        columns = (self._columns[name] for name in ("head_month", "ccs", "hhs_ccs", "rxcs", "cc_year"))
         state_kernels.settle(*_parts(self._costs), *columns, months)
         self.facts.drop_before(months // 12 + 1970 - 1)
 
@@ -352,8 +359,8 @@ class PartitionState:
             state._index.add(TextColumn(arrays["ids"], np.cumsum(lengths) - lengths, lengths))
             state._reserve(len(lengths))
             for name, field in _FIELDS.items():
-                told = name.startswith("told_") and name not in arrays  # of before the rule: nothing is told yet
-                state._columns[name][: len(lengths)] = field.fill if told else arrays[name]
+                of_before = name in _LATER and name not in arrays
+                state._columns[name][: len(lengths)] = field.fill if of_before else arrays[name]
             for name, field in _DERIVED.items():
                 state._columns[name][: len(lengths)] = field.fill
             for name, sparse in state._sparse().items():

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.domain.claims import conditions_of
-from engine.domain.events import CONDITIONS
+from engine.domain.events import CONDITIONS, METALS
 from engine.domain.metrics import LAB_INDEX, LAB_TESTS, METRICS
+from engine.scoring import commercial
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.clinical import categories_of
 from engine.scoring.features import BASE_FEATURES, FEATURE_INDEX
@@ -32,7 +33,8 @@ class HealthRecord:
     `features` are base features by code. Costs and counts not given are 0, for the model never saw them missing; others
     not given are not known. `month` are 30-day means by metric with `days` of readings; `vitals` are vital signs of
     the last 24 hours by metric; `diagnoses` ICD-10-CM codes of this year and the last; `labs` results of the last two
-    years by test; `observed_days` is how long the person's care has been known.
+    years by test; `observed_days` is how long the person's care has been known. `commercial` says that the policy is of
+    an individual or small-group line, `metal` is the level of the plan, and `drugs` are NDCs of this year and the last.
     """
 
     as_of_us: int
@@ -43,6 +45,9 @@ class HealthRecord:
     diagnoses: Sequence[str] = ()
     labs: Mapping[str, float] = field(default_factory=dict)
     observed_days: int = 365
+    commercial: bool = False
+    metal: str = "silver"
+    drugs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ def _known(scorer: HealthScorer, records: Sequence[HealthRecord]) -> tuple[Known
             results[i, LAB_INDEX[code]], resulted[i, LAB_INDEX[code]] = value, record.as_of_us
     prediction = scorer.base.predict(features)
     age, male = features[:, _AGE], features[:, _MALE]
-    diagnoses = [record.diagnoses for record in records]
+    whole, female = np.where(np.isnan(age), 0, age).astype(np.int16), (male == 0).astype(np.int8)
+    insured = np.array([record.commercial for record in records])
     known = Known(
         base_cost=np.array([prediction.mean, prediction.lower_90, prediction.upper_90]).T.copy(),
         age=age.astype(np.float64),
@@ -113,7 +119,13 @@ def _known(scorer: HealthScorer, records: Sequence[HealthRecord]) -> tuple[Known
         forecast=np.full(n, np.nan),
         vital_value=vital_value,
         vital_time=vital_time,
-        ccs=categories_of(diagnoses, age.astype(np.int16), (male == 0).astype(np.int8)),
+        ccs=categories_of([record.diagnoses for record in records], whole, female),
+        commercial=insured,
+        metal=np.array([METALS.index(record.metal) for record in records]),
+        hhs_ccs=commercial.categories_of(
+            [record.diagnoses if record.commercial else () for record in records], whole.astype(np.int64), female
+        ),
+        rxcs=np.array([commercial.drug_classes(record.drugs) if record.commercial else 0 for record in records]),
         hazard=scorer.models.physiology.log_hazard(measures(features, results, resulted, as_of_us)),
         observed_days=np.array([record.observed_days for record in records], np.int64),
         as_of_us=as_of_us,

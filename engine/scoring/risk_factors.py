@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.domain.decimals import shortest_of
 from engine.domain.metrics import METRIC_INDEX, METRICS
-from engine.scoring import clinical
+from engine.scoring import clinical, commercial
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
 from engine.scoring.score_kernel import Known, Scored
@@ -23,6 +23,7 @@ FACTORS: tuple[tuple[str, str, str], ...] = (
     *((metric.code, metric.name, metric.unit) for metric in _WEARABLES),
     ("hcc_raf", "Clinical risk (CMS-HCC): ", "RAF"),
     ("physiology", "Laboratory values and blood pressure against age, sex and history", "times the cost"),
+    ("hhs_risk", "Clinical risk (HHS-HCC): ", "risk score"),
     ("news2", "Vital signs (NEWS2)", "points"),
 )
 """Code, label and unit of every factor: first those of the columns of `ranked`, in order, then NEWS2."""
@@ -129,7 +130,10 @@ def _weigh(
         for k in range(worn):
             dollars[i, base + k] = cost * np.expm1(scores.effects[i, k])
             values[i, base + k] = known.month[i, k]
-        dollars[i, base + worn], values[i, base + worn] = cost * np.expm1(scores.disease[i]), scores.raf[i]
+        disease = cost * np.expm1(scores.disease[i])
+        dollars[i, base + worn] = 0.0 if known.commercial[i] else disease
+        dollars[i, base + worn + 2] = disease if known.commercial[i] else 0.0
+        values[i, base + worn] = values[i, base + worn + 2] = scores.raf[i]
         dollars[i, base + worn + 1] = cost * np.expm1(scores.physiology[i])
         values[i, base + worn + 1] = np.exp(scores.physiology[i])
 
@@ -163,7 +167,12 @@ def told(
     factors = []
     for code, size, value in zip(codes, dollars, values, strict=True):
         _, label, unit = FACTORS[_INDEX[code]]
-        name = label + "; ".join(f"{hcc} {clinical.label_of(hcc)}" for hcc in hccs) if code == "hcc_raf" else label
+        name = label + "; ".join(map(_named, hccs)) if code in ("hcc_raf", "hhs_risk") else label
         direction = "lowers" if size is not None and size < 0 else "raises"
         factors.append(RiskFactor(code, name, direction, size, value, unit))
     return factors
+
+
+def _named(hcc: str) -> str:
+    """An HCC of either family with its label."""
+    return f"{hcc} {(commercial if hcc.startswith('HHS') else clinical).label_of(hcc)}"

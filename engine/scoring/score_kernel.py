@@ -11,11 +11,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from engine.domain.curves import on_curve
-from engine.scoring import behavior, clinical, ensemble, vitals
+from engine.scoring import behavior, clinical, commercial, ensemble, vitals
 from engine.scoring.hcc.kernels import MAX_VARIABLES
 
 NO_SCORE = -1
-BASE, CLINICAL, PHYSIOLOGY, WEARABLES, NEWS2 = range(5)
+BASE, CLINICAL, PHYSIOLOGY, WEARABLES, NEWS2, COMMERCIAL = range(6)
 """The components, as columns of `Scored.components`."""
 Reals = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -36,6 +36,7 @@ class Fitted(NamedTuple):
     log_hazards: Reals
     history_sd: float
     diseases: clinical.Tables
+    commercial: commercial.Tables
     floors: Reals
     news2_high: int
     news2_critical: int
@@ -49,8 +50,9 @@ class Known(NamedTuple):
     known), both as base risk has them; heard [n], whether anything but age and sex is known; month and days [n,
     behavior.COMPONENTS] 30-day features of the wearables and the days with readings; forecast [n] (steps a day of the
     coming week, NaN without); vital_value and vital_time [n, vitals.VITALS]; ccs [n, 2] (condition categories, see
-    `clinical`); hazard [n] (log hazard of physiology, NaN without); observed_days [n] since care has been known;
-    as_of_us [n].
+    `clinical`); commercial [n], whether `commercial` speaks in its place, with metal [n] (of METALS), hhs_ccs [n, 3]
+    (condition categories) and rxcs [n] (drug classes as bits); hazard [n] (log hazard of physiology, NaN without);
+    observed_days [n] since care has been known; as_of_us [n].
     """
 
     base_cost: Reals
@@ -63,6 +65,10 @@ class Known(NamedTuple):
     vital_value: Reals
     vital_time: Integers
     ccs: NDArray[np.uint64]
+    commercial: NDArray[np.bool_]
+    metal: Integers
+    hhs_ccs: NDArray[np.uint64]
+    rxcs: Integers
     hazard: Reals
     observed_days: Integers
     as_of_us: Integers
@@ -70,10 +76,11 @@ class Known(NamedTuple):
 
 class Scored(NamedTuple):
     """Scores by member. `cost` [n, 3]: mean, lower, upper in dollars; `category` is NO_SCORE where score and cost are
-    NaN; `components` [n, 5] says which took part.
+    NaN; `components` [n, 6] says which took part.
 
     `effects` [n, behavior.COMPONENTS], `physiology` [n] and `disease` [n] are log factors on cost as given, 0 where
-    there is none; `hccs` [n, 2] and `raf` [n] are those of `clinical`.
+    there is none; `hccs` [n, 2] are those of `clinical`, `hhs_hccs` [n, 3] those of `commercial`, and `raf` [n] is the
+    risk score of whichever speaks.
     """
 
     score: Reals
@@ -84,6 +91,7 @@ class Scored(NamedTuple):
     physiology: Reals
     disease: Reals
     hccs: NDArray[np.uint64]
+    hhs_hccs: NDArray[np.uint64]
     raf: Reals
     components: NDArray[np.bool_]
 
@@ -92,14 +100,22 @@ class Scored(NamedTuple):
 def score(known: Known, fitted: Fitted, out: Scored) -> None:
     """Scores of all members into `out`. A member's does not depend on who is scored beside."""
     scratch, room = np.empty(MAX_VARIABLES, np.int64), np.empty(ensemble.CONTEXT)
-    healthy = fitted.diseases.healthy
+    healthy, well, one = fitted.diseases.healthy, fitted.commercial.healthy, commercial.room_for_one()
     said = np.empty(3)  # effects of disease, physiology and wearables, in the order in which they are added
     for i in range(len(known.age)):
         age, male, worn = known.age[i], known.male[i], out.effects[i]
         years = np.int64(age) if age == age else 0
         low, high = known.ccs[i, 0], known.ccs[i, 1]
         female, raf, said[0] = 1 if male == 0 else 0, 0.0, np.nan
-        if low | high == 0:  # most: the model's tables are many arrays to hand over
+        out.hhs_hccs[i, :] = 0
+        if known.commercial[i]:
+            low, high, own, metal = np.uint64(0), np.uint64(0), known.hhs_ccs[i], known.metal[i]
+            if own[0] | own[1] | own[2] == 0 and known.rxcs[i] == 0:
+                raf = well[metal, female, min(max(years, 0), clinical.OLDEST)] / 1000.0
+            else:
+                raf, said[0] = commercial.risk(own, known.rxcs[i], years, female, metal, fitted.commercial, one)
+                out.hhs_hccs[i] = one.hccs[0]
+        elif low | high == 0:  # most: the model's tables are many arrays to hand over
             raf = healthy[female, min(max(years, 0), clinical.OLDEST)]
         else:
             low, high, raf, said[0] = clinical.risk(low, high, years, female, fitted.diseases, scratch)
@@ -123,6 +139,8 @@ def score(known: Known, fitted: Fitted, out: Scored) -> None:
         for k in range(len(said)):
             out.components[i, CLINICAL + k] = said[k] == said[k]
             heard |= said[k] == said[k]
+        out.components[i, COMMERCIAL] = known.commercial[i] and out.components[i, CLINICAL]
+        out.components[i, CLINICAL] &= not known.commercial[i]
         if heard or known.observed_days[i] >= fitted.minimum_days:
             out.score[i], out.category[i] = _placed(out.cost[i, 0], aggregate, fitted)
         else:

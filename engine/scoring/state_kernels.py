@@ -300,6 +300,8 @@ def settle(
     blocks: Integers,
     head_month: Blocks,
     ccs: NDArray[np.uint64],
+    hhs_ccs: NDArray[np.uint64],
+    rxcs: Blocks,
     cc_year: Blocks,
     months: Integers,
 ) -> None:
@@ -313,12 +315,16 @@ def settle(
                 costs |= blocks[block_of[row, kind]].any()
         if not costs:
             head_month[slot] = NO_DAY
-        ahead = months[slot] // 12 + 1970 - np.int64(cc_year[slot])
-        if ahead >= 1:
-            ccs[slot, 1, :] = 0
-        if ahead >= 2:
-            ccs[slot, 0, :] = 0
-            cc_year[slot] = NO_DAY
+        year = months[slot] // 12 + 1970
+        ahead = year - np.int64(cc_year[slot])
+        if months[slot] != NO_DAY and ahead > 0:
+            for k in range(2):
+                back = 1 - k
+                kept = back == 1 and ahead == 1
+                ccs[slot, back] = ccs[slot, 0] if kept else ccs[slot, 0] * np.uint64(0)
+                hhs_ccs[slot, back] = hhs_ccs[slot, 0] if kept else hhs_ccs[slot, 0] * np.uint64(0)
+                rxcs[slot, back] = rxcs[slot, 0] if kept else 0
+            cc_year[slot] = year
 
 
 @njit(cache=True, nogil=True)

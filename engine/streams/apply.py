@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from engine.domain.batch import Rows, TextColumn
 from engine.domain.claims import SERVICE_CATEGORIES, conditions_of, lab_conditions, service_category
-from engine.domain.events import CONDITIONS, DEFAULT_TENANT, MARKET, EventKind
+from engine.domain.events import CONDITIONS, DEFAULT_TENANT, MARKET, METALS, EventKind
 from engine.domain.metrics import LAB_INDEX, METRIC_INDEX
-from engine.scoring import facts
+from engine.scoring import commercial, facts
 from engine.scoring.diagnosed import renew_categories
 from engine.scoring.member_state import PartitionState
 from engine.scoring.state_kernels import NO_DAY
@@ -122,9 +122,11 @@ def _enrolments(state: PartitionState, events: list[Any], rows: dict[str, Rows],
         state["birth_day"][slot] = days_since_1970(event.birth_date)
         state["male"][slot] = event.sex == "male"
         state["active"][slot] = event.action != "terminate"
+        state["commercial"][slot] = event.line_of_business in commercial.LINES
+        state["metal"][slot] = commercial.SILVER if event.metal is None else METALS.index(event.metal)
     state["enrolled_at"][slots[newest]] = times[newest]
     state.see(slots, times)
-    renew_categories(state, slots[newest])  # they hang on age and sex
+    renew_categories(state, slots[newest])  # they hang on age, sex and line of business
     touched.base(slots[newest])
     latest = [events[i] for i in newest.tolist()]
     columns: dict[str, Any] = {name: [getattr(event, name) for event in latest] for name in _AS_ENROLLED}
@@ -166,10 +168,14 @@ def _care(state: PartitionState, slots: NDArray[np.int64], events: list[Any]) ->
     state.add_costs(slots, kinds, served, cents, signs)
     notes = _Notes()
     for slot, event, sign in zip(slots.tolist(), events, signs.tolist(), strict=True):
+        year, place = event.service_date.year, (event.claim_type, event.bill_type, event.procedure)
+        kind = facts.ADMITTED if commercial.admits(*place, event.discharge_status) else facts.DIAGNOSIS
+        if sign and event.procedure is not None and commercial.drug_class("hcpcs", event.procedure):
+            notes.add(slot, facts.key(facts.HCPCS, facts.code_number(event.procedure), year), sign)
         for code in event.diagnoses if sign else ():
             number = facts.code_number(code)
             if number != facts.NO_KEY:
-                notes.add(slot, facts.key(facts.DIAGNOSIS, number, event.service_date.year), sign)
+                notes.add(slot, facts.key(kind, number, year), sign)
             for condition in conditions_of(code):
                 notes.add(slot, facts.key(facts.CONDITION, condition), sign)
     notes.put(state)
@@ -186,8 +192,16 @@ def _fills(state: PartitionState, events: list[Any], rows: dict[str, Rows], touc
     state.see(slots, _times(events))
     days = [days_since_1970(e.fill_date) for e in events]
     categories = np.full(len(events), _PHARMACY, np.int64)
-    amounts = np.array(_amounts(events), np.int64)
-    state.add_costs(slots, categories, np.array(days, np.int64), amounts, _signs(events))
+    amounts, signs, notes = np.array(_amounts(events), np.int64), _signs(events), _Notes()
+    state.add_costs(slots, categories, np.array(days, np.int64), amounts, signs)
+    for slot, event, sign in zip(slots.tolist(), events, signs.tolist(), strict=True):
+        if sign and commercial.drug_class("ndc", event.ndc):
+            notes.add(slot, facts.key(facts.NDC, int(event.ndc), event.fill_date.year), sign)
+    notes.put(state)
+    own = np.unique(slots[state["commercial"][slots]])
+    if len(own):
+        renew_categories(state, own)
+        touched.score(own)
 
 
 def _labs(state: PartitionState, events: list[Any], rows: dict[str, Rows], touched: Touched) -> None:

@@ -219,7 +219,7 @@ def test_memory_of_a_member_is_what_the_docstring_says() -> None:
     state.add_costs(slots, zeros, zeros + BASE_DAY, zeros + 100)
     claimed = state.nbytes()
     assert METRIC_WIDTH * 8 == 256
-    assert 335 < (bare - window) / n < 385
+    assert 395 < (bare - window) / n < 445
     assert (worn - bare) / n == pytest.approx(60 + 5 * 256, rel=0.01)
     assert (claimed - worn) / n == pytest.approx(28 + 104, rel=0.01)
 

@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from engine.domain.batch import TextColumn
 from engine.domain.curves import on_curve
+from engine.domain.events import METALS
 from engine.domain.metrics import METRIC_INDEX, METRICS
-from engine.scoring import behavior, clinical, ensemble, known_kernel, score_kernel, vitals
+from engine.scoring import behavior, clinical, commercial, ensemble, known_kernel, score_kernel, vitals
 from engine.scoring.features import FEATURE_INDEX
 from engine.scoring.hcc import kernels
 from engine.scoring.health_score import HealthScorer, heard, taken
@@ -97,6 +98,7 @@ def test_what_is_gathered_is_what_the_columns_say(scorer: HealthScorer, seed: in
             if int(state["cc_year"][slot]) - back in (year, year - 1):
                 recent |= state["ccs"][slot, back]
         assert got.ccs[i].tolist() == recent.tolist()
+        assert got.hhs_ccs[i].tolist() == (state["hhs_ccs"][slot, 0] * 0).tolist()
     again = Known(*(np.zeros_like(column) for column in got))._replace(as_of_us=as_of, hazard=got.hazard)
     known_kernel.gather.py_func(state.live(), slots, again)
     for name, column in again._asdict().items():
@@ -125,6 +127,10 @@ def made_up(chance: np.random.Generator, n: int) -> Known:
         vital_value=often(np.array(low)[at] + (np.array(high) - np.array(low))[at] * spread),
         vital_time=AS_OF - chance.integers(-2, 40, (n, len(at))) * US_DAY // 24,
         ccs=ccs,
+        commercial=chance.random(n) < 0.4,
+        metal=chance.integers(0, len(METALS), n),
+        hhs_ccs=np.where(chance.random((n, 3)) < 0.2, 1 << chance.integers(0, 12, (n, 3)), 0).astype(np.uint64),
+        rxcs=np.where(chance.random(n) < 0.2, 1 << chance.integers(1, 11, n), 0),
         hazard=often(chance.normal(0, 1.5, n)),
         observed_days=chance.integers(-10, 600, n),
         as_of_us=np.full(n, AS_OF),
@@ -136,7 +142,10 @@ def documented(scorer: HealthScorer, people: Known, i: int) -> tuple[float, floa
     weights, rules = scorer.models.ensemble.weights, scorer.rules
     age, male, base = people.age[i], people.male[i], people.base_cost[i]
     low, high = people.ccs[i]
-    disease = clinical.risk(low, high, int(age), int(male == 0), clinical.tables(), SCRATCH)
+    disease = clinical.risk(low, high, int(age), int(male == 0), clinical.tables(), SCRATCH)[3]
+    if people.commercial[i]:
+        own = (people.hhs_ccs[i], int(people.rxcs[i]), int(age), int(male == 0), int(people.metal[i]))
+        disease = commercial.risk(*own, commercial.tables(), commercial.room_for_one())[1]
     years = (age - 50) / 20
     context = np.array([1, years, years**2, male, years * male, np.log(max(base[0], 1) / 3000)])
     beyond = people.hazard[i] - context @ np.array(weights.expected)
@@ -151,7 +160,7 @@ def documented(scorer: HealthScorer, people: Known, i: int) -> tuple[float, floa
     )
     worn[people.days[i] < behavior.MINIMUM_DAYS] = np.nan
     together = np.nan if np.isnan(worn).all() else np.clip(np.nansum(worn), *np.log(behavior.BOUNDS))
-    effects = np.array([disease[3], physiology, together])
+    effects = np.array([disease, physiology, together])
     said = effects[~np.isnan(effects)]
     share = 1 / (1 + max(len(said) - 1, 0) * ensemble.OVERLAP)
     spread = np.append(said, 0.0).std()
