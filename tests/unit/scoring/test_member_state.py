@@ -14,7 +14,7 @@ from engine.scoring import facts, sparse, state_kernels
 from engine.scoring.diagnosed import renew_categories
 from engine.scoring.member_state import PartitionState
 from engine.scoring.sparse import Sparse
-from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MOST_COUNT, MOST_SUM, NO_DAY, count_of, sum_of
+from engine.scoring.state_kernels import COUNT_BITS, DAYS, METRIC_WIDTH, MOST_COUNT, MOST_SUM, count_of, sum_of
 
 US_DAY = 86_400_000_000
 BASE_DAY = 20_000
@@ -312,7 +312,7 @@ def test_a_snapshot_of_before_facts_is_read_as_what_it_says() -> None:
     before = loaded["ccs"][slot].copy()
     renew_categories(loaded, np.arange(2))
     np.testing.assert_array_equal(loaded["ccs"][slot], before)
-    assert loaded["cc_year"][:2].tolist() == [NO_DAY, 2024] and loaded["conditions"][:2].tolist() == [0, 1 << 10]
+    assert loaded["cc_year"][:2].tolist() == [2024, 2024] and loaded["conditions"][:2].tolist() == [0, 1 << 10]
     np.testing.assert_array_equal(loaded.latest_results(slot), state.latest_results(slot))
     loaded.note(slot, np.array([facts.key(facts.CONDITION, 2)]), np.ones(1, np.int8))
     assert loaded["conditions"][1] == (1 << 10) + (1 << 2)
