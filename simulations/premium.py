@@ -1,7 +1,7 @@
 """Premium: rates from permitted factors, simulated loss ratio and adequacy, and the medical loss ratio rebate.
 
 Sources: 42 USC 300gg(a)(1) and 45 CFR 147.102 (rating factors, at most 3:1 for age of adults and 1.5:1 for tobacco);
-45 CFR 158.210 (standards), 158.221 (formula), 158.230-232 (credibility).
+the law of the medical loss ratio is in `engine.finance.mlr`; here it is that of one year.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.finance.mlr import STANDARD, credibility_adjustment, deductible_factor
 from simulations.batch import Paths
 from simulations.errors import SpecError
 from simulations.experience import Blend, Experience, blend
@@ -20,7 +21,6 @@ from simulations.scenario import PremiumTerms
 from simulations.tables import CENTS
 
 Floats = NDArray[np.float64]
-STANDARD = {"individual": 0.80, "small_group": 0.80, "large_group": 0.85, "medicare_advantage": 0.85}
 REGULATED = ("individual", "small_group")
 _AGE_LIMIT, _TOBACCO_LIMIT, _ADULT = 3.0, 1.5, 21
 _HEALTH_COLUMNS = ("risk_score", "score", "health_score", "predicted_cost", "diagnosis")
@@ -37,17 +37,6 @@ FEDERAL_CURVE: dict[int, float] = (
     | {15 + i: factor for i, factor in enumerate(_CHILD)}
     | {21 + i: factor for i, factor in enumerate(_ADULT_CURVE)}
 )
-
-# 45 CFR 158.232: base credibility adjustment by life-years, linear between.
-_LIFE_YEARS = (1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0, 75_000.0)
-_ADJUSTMENT = (0.083, 0.052, 0.037, 0.026, 0.016, 0.012, 0.0)
-
-
-def credibility_adjustment(life_years: float, deductible_factor: float = 1.0) -> float | None:
-    """What is added to a reported MLR: base adjustment x deductible factor; None below 1,000 life-years (no rebate)."""
-    if life_years < _LIFE_YEARS[0]:
-        return None
-    return float(np.interp(life_years, _LIFE_YEARS, _ADJUSTMENT)) * deductible_factor
 
 
 def check_terms(terms: PremiumTerms) -> None:
@@ -140,11 +129,16 @@ def rebates(claims: Floats, premium: float, life_years: float, terms: PremiumTer
     if base <= 0:
         return np.full_like(claims, np.nan), np.zeros_like(claims)
     mlr = (claims + terms.quality_improvement_ratio * premium - terms.risk_transfer) / base
-    adjustment = credibility_adjustment(life_years, terms.deductible_factor)
+    adjustment = _adjustment(life_years, terms)
     if adjustment is None:
         return mlr, np.zeros_like(claims)
     reported = np.round(mlr + adjustment, 3)
-    return mlr, np.maximum(STANDARD[terms.line_of_business] - reported, 0.0) * base
+    return mlr, np.maximum(float(STANDARD[terms.line_of_business]) - reported, 0.0) * base
+
+
+def _adjustment(life_years: float, terms: PremiumTerms) -> float | None:
+    found = credibility_adjustment(life_years, deductible_factor(terms.average_deductible))
+    return None if found is None else float(found)
 
 
 def finish(
@@ -199,7 +193,7 @@ def _one(
         measure(ratio, levels),
         covered,
         float(np.sqrt(covered * (1 - covered) / len(net))),
-        credibility_adjustment(life_years, terms.deductible_factor),
+        _adjustment(life_years, terms),
         measure(mlr, levels),
         measure(rebate, levels),
         float(np.mean(rebate > 0)),

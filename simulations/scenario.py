@@ -260,7 +260,7 @@ class PremiumTerms(_Strict):
     quality_improvement_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.008
     tax_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.02
     risk_transfer: float = 0.0  # dollars received (+) or paid (-) in risk adjustment, a year
-    deductible_factor: Annotated[float, Field(ge=1, le=2)] = 1.0
+    average_deductible: Annotated[float, Field(ge=0)] = 0.0  # dollars a person; moves the MLR's credibility adjustment
     experience: ExperienceSpec | None = None  # blended with the manual expectation by Buhlmann-Straub credibility
 
 

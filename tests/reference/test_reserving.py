@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from engine.finance.mlr import credibility_adjustment
 from simulations.credibility import buhlmann, buhlmann_straub
 from simulations.ibnr import bootstrap_plan
-from simulations.premium import credibility_adjustment
 from simulations.triangles import chain_ladder, mack, merz_wuthrich, over_dispersed_poisson
 from tests.triangles import published
 
@@ -97,6 +97,6 @@ def test_credibility_of_hachemeister() -> None:
     [(1000, 0.083), (2500, 0.052), (5000, 0.037), (10_000, 0.026), (25_000, 0.016), (50_000, 0.012), (75_000, 0.0)],
 )
 def test_credibility_of_the_medical_loss_ratio(years: float, added: float) -> None:
-    assert credibility_adjustment(years) == pytest.approx(added)
+    assert float(credibility_adjustment(years)) == pytest.approx(added)
     assert credibility_adjustment(999) is None
-    assert credibility_adjustment(1750) == pytest.approx((0.083 + 0.052) / 2)
+    assert float(credibility_adjustment(1750)) == pytest.approx((0.083 + 0.052) / 2)

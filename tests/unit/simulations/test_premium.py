@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.finance.mlr import credibility_adjustment
 from simulations.errors import SpecError
 from simulations.experience import Experience, blend
 from simulations.pool import Pool, join
 from simulations.portfolio import Labels, Portfolio
-from simulations.premium import credibility_adjustment, finish, premiums, rebates
+from simulations.premium import finish, premiums, rebates
 from simulations.reserve import here, simulate
 from simulations.scenario import PremiumTerms, parse
 
