@@ -390,6 +390,82 @@ IDEMPOTENCY_KEYS = Record(
     key=("tenant_id", "subject", "idempotency_key"),
     indexes=(("begun_at",),),
 )
+LEDGER_ACCOUNTS = Record(
+    "ledger_accounts",
+    "The chart of accounts, of `engine.finance.ledger`.",
+    (text("account", "Code; its first digit is the kind"), text("name", "Name")),
+    key=("account",),
+)
+LEDGER_PERIODS = Record(
+    "ledger_periods",
+    "The months of the ledger. They open one after the other and close in order, with two signatures; only the latest "
+    "closed one reopens. A closed month takes no journal, whoever brings it.",
+    (
+        text("period", "Month, YYYY-MM"),
+        text("state", "Where it stands", choices=("open", "closed"), default="'open'"),
+        instant("opened_at", "When it was opened", default="now()"),
+        instant("closed_at", "When it was closed", nullable=True),
+        whole("journals", "Journals in it at its close", nullable=True),
+        blob("digest", "SHA-256 of the digest before it, its trial balance and `journals`", nullable=True),
+        text("prepared_by", "Who closed it", nullable=True),
+        text("approved_by", "Who else signed", nullable=True),
+    ),
+    key=("period",),
+)
+LEDGER_JOURNALS = Record(
+    "ledger_journals",
+    "Journals: facts booked once. Nothing is changed or deleted; a mistake is taken back by its mirror image.",
+    (
+        Column("journal_id", "i8", "bigint", "Number", default="identity"),
+        text("key", "The business fact, such as 2026-11/reward/M123: there is one journal of it"),
+        blob("digest", "SHA-256 of what it says: the same key with other content is refused"),
+        text("period", "Month it is booked in"),
+        day("effective", "Day of the fact"),
+        instant("posted_at", "When it was posted", default="now()"),
+        text("cause", "Why"),
+        text("prepared_by", "Who or what made it"),
+        text("approved_by", "Who approved it", nullable=True),
+        whole("reverses", "Journal whose mirror image this is", nullable=True),
+        whole("lines", "How many lines it has", sql="integer"),
+    ),
+    key=("journal_id",),
+    indexes=(("period", "journal_id"),),
+)
+LEDGER_LINES = Record(
+    "ledger_lines",
+    "The lines of journals, debits positive; those of a journal sum to zero.",
+    (
+        whole("journal_id", "Journal"),
+        whole("line", "Number of the line", sql="integer"),
+        text("account", "Account"),
+        whole("cents", "Amount, debits positive", unit="cents"),
+        *(
+            text(name, doc, default="''")
+            for name, doc in (
+                ("line_of_business", "Market, or empty"),
+                ("state", "State, or empty"),
+                ("product", "Plan or product, or empty"),
+                ("cohort", "Rating cohort, or empty"),
+                ("member", "Pseudonym of the member, or empty"),
+                ("programme", "Prevention programme, or empty"),
+                ("incurral_month", "Month of incurral, YYYY-MM, or empty"),
+            )
+        ),
+    ),
+    key=("journal_id", "line"),
+)
+LEDGER_BALANCES = Record(
+    "ledger_balances",
+    "What stood on the accounts when a month closed: a trial balance is these and the journals since.",
+    (
+        text("period", "Closed month"),
+        text("account", "Account"),
+        text("line_of_business", "Market, or empty"),
+        text("state", "State, or empty"),
+        whole("cents", "Balance at the month's end, debits positive", unit="cents"),
+    ),
+    key=("period", "account", "line_of_business", "state"),
+)
 TABLES: tuple[Record, ...] = (
     MEMBERS,
     POLICIES,
@@ -415,5 +491,10 @@ TABLES: tuple[Record, ...] = (
     AUDIT_EVENTS,
     DENIED_TOKENS,
     IDEMPOTENCY_KEYS,
+    LEDGER_ACCOUNTS,
+    LEDGER_PERIODS,
+    LEDGER_JOURNALS,
+    LEDGER_LINES,
+    LEDGER_BALANCES,
 )
 TABLE: dict[str, Record] = {record.name: record for record in TABLES}

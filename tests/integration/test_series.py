@@ -29,7 +29,8 @@ def readings(days: list[tuple[dt.date, float]], first: int) -> Rows:
     rows = Rows.of(TABLE["readings"].names)
     for n, (day, value) in enumerate(days, first):
         noon = (day - dt.date(1970, 1, 1)).days * _US_PER_DAY + _US_PER_DAY // 2
-        told = {"event_id": f"e{n}", "source": "test", "member_id": "m", "metric": "steps", "unit": "count"}
+        told = dict.fromkeys(column.name for column in READING.added)
+        told |= {"event_id": f"e{n}", "source": "test", "member_id": "m", "metric": "steps", "unit": "count"}
         rows.append(**(told | {"time": noon, "value": value, "partition": 5, "kafka_offset": n}))
     return rows
 
@@ -90,6 +91,17 @@ def test_days_that_have_ended_are_summed_up_and_late_readings_sum_them_up_anew(d
     assert sums(database)[one] == (3, 420.0, 20.0, 300.0)
     assert SeriesKeeper(database, KEPT, TODAY + dt.timedelta(days=1)).sum_up() == 1
     assert sums(database)[today] == (1, 7.0, 7.0, 7.0)
+
+
+def test_what_is_taken_back_is_in_neither_count_nor_sum(database: str, writer: Writer) -> None:
+    one, two = TODAY - dt.timedelta(days=40), TODAY - dt.timedelta(days=30)
+    writer.write((one, 100.0), (one, 300.0), (two, 50.0))
+    back = readings([(one, 300.0), (two, 50.0)], writer.done)
+    back.columns["sign"], back.columns["adjusts"] = [-1, -1], ["e1", "e2"]
+    counts = {READING.topic: TopicCount(applied=2)}
+    writer.store.commit([PartitionCommit(5, 99, {READING.topic: 5}, counts, {"readings": back})], IDENTITIES)
+    assert SeriesKeeper(database, KEPT, TODAY).sum_up() == 2
+    assert sums(database) == {one: (1, 100.0, 100.0, 300.0)}
 
 
 def test_days_are_those_of_utc_wherever_the_server_stands(database: str, writer: Writer) -> None:

@@ -154,6 +154,7 @@ def on_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 def reading(offset: int, event_id: str = "") -> dict[str, Any]:
     return {
+        **dict.fromkeys(column.name for column in READING.added),
         "event_id": event_id or f"r{offset}",
         "source": "test",
         "member_id": "m1",
@@ -169,6 +170,7 @@ def reading(offset: int, event_id: str = "") -> dict[str, Any]:
 def claim(offset: int, partition: int = 3, event_id: str = "") -> dict[str, Any]:
     nothing = ("procedure", "place_of_service", "bill_type", "revenue_center", "provider_id", "charge_cents")
     return {
+        **dict.fromkeys(column.name for column in CLAIM.added),
         "event_id": event_id or f"c{partition}-{offset}",
         "source": "test",
         "member_id": "m1",
