@@ -95,8 +95,8 @@ class Readings:
             none = np.full(len(self), np.nan)
             return none, TextColumn(self.data[:0], *np.array([[0], [-1]]).repeat(len(self), axis=1)), none
         changes = self._each_change()
-        signs = np.array([np.nan if change.sign is None else change.sign for change in changes])
-        revisions = np.array([np.nan if change.revision is None else change.revision for change in changes])
+        signs = np.array([np.nan if change.sign is None else change.sign for change in changes], np.float64)
+        revisions = np.array([np.nan if change.revision is None else change.revision for change in changes], np.float64)
         return signs, TextColumn.of([change.adjusts for change in changes]), revisions
 
     def _each_change(self) -> list[Change]:
