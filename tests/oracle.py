@@ -29,13 +29,9 @@ from engine.domain.events import (
     EventKind,
 )
 from engine.domain.metrics import LAB_TESTS, METRICS
-from engine.scoring import clinical, commercial
+from engine.scoring import commercial
 from engine.scoring.behavior import COMPONENTS
 from engine.scoring.features import BASE_FEATURES
-from engine.scoring.hcc.hhs import edge
-from engine.scoring.hcc.hhs.model import load_hhs
-from engine.scoring.hcc.model import load_model
-from engine.scoring.hcc.trace import trace
 from engine.scoring.health_score import HealthScorer, category_name, heard
 from engine.scoring.measures import MEASURE_OF_TEST
 from engine.scoring.physiology import MEASURES
@@ -44,9 +40,8 @@ from engine.scoring.score_kernel import Known
 from engine.scoring.steps_forecast import SERIES, DailySeries
 from engine.scoring.told import score_columns, told_row
 from engine.scoring.vitals import VITALS
+from tests.oracle_hcc import DAY_US, EPOCH, admit, commercial_categories, recent_categories
 
-EPOCH = dt.date(1970, 1, 1)
-DAY_US = 86_400_000_000
 TEN_MINUTES_MS = 600_000
 Place = tuple[str, int]
 
@@ -346,7 +341,7 @@ def _apply(expected: Expected, kind: EventKind, event: dict[str, Any], record: L
             for i in conditions_of(code):
                 member.said[CONDITIONS[i]] += sign
             member.diagnoses[dt.date.fromisoformat(event["service_date"]).year, code] += sign
-        _admit(member, event, sign)
+        admit(member, event, sign)
     elif kind.name == "pharmacy.fill":
         _cost(member, "pharmacy", event["fill_date"], event, sign)
         member.drugs[int(event["fill_date"][:4]), "ndc", event["ndc"]] += sign
@@ -378,63 +373,10 @@ def _enrol(members: dict[str, Member], name: str, event: dict[str, Any]) -> None
     members[name].since = min(members[name].since, dt.date.fromisoformat(event["effective_date"]))
 
 
-def _admit(member: Member, event: dict[str, Any], sign: int) -> None:
-    """Diagnoses of lines that count for HHS-HCC, and drugs given."""
-    year, hhs = int(event["service_date"][:4]), load_hhs(commercial.BENEFIT_YEAR)
-    inpatient = event["claim_type"] == "institutional" and event["bill_type"] in ("111", "117")
-    clinic = event["claim_type"] == "institutional" and event["bill_type"] in edge.OUTPATIENT
-    served = event["procedure"] in hhs.services and (clinic or event["claim_type"] == "professional")
-    if (inpatient and event["discharge_status"] != "30") or served:
-        for code in event["diagnoses"]:
-            member.admitted[year, code] += sign
-    if event["procedure"] is not None:
-        member.drugs[year, "hcpcs", event["procedure"]] += sign
-
-
-def _commercial(member: Member, as_of_us: int) -> tuple[np.ndarray, int]:
-    """HHS's CCs (words) and drug classes (bits) of the year and the year before."""
-    year, hhs = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year, load_hhs(commercial.BENEFIT_YEAR)
-    words, classes = [0, 0, 0], 0
-    if member.line not in commercial.LINES:
-        return np.array(words, np.uint64), 0
-    for (at, code), times in member.admitted.items():
-        if times <= 0 or at not in (year, year - 1):
-            continue
-        last = max(at - member.birth.year, 0)
-        now = last - (member.birth.month > 6 and last > 0)
-        for row in hhs.codes.get(code, ()):
-            sex, mce = row.mce_sex[1 % len(row.mce_sex)], row.mce_age[1 % len(row.mce_age)]
-            own = int(member.sex == "female")
-            fits = sex in (-1, own) and row.sex in (-1, own) and mce[0] <= now <= mce[1]
-            valid = row.valid[min(commercial.BENEFIT_YEAR - hhs.first_fiscal_year, len(row.valid) - 1)]
-            if fits and valid and row.age_last[0] <= last <= row.age_last[1]:
-                for bit in (hhs.hccs.index(cc) for cc in row.ccs if cc in hhs.hccs):
-                    words[bit // 64] |= 1 << bit % 64
-    for (at, kind, code), times in member.drugs.items():
-        if times > 0 and at in (year, year - 1) and (kind, code) in hhs.drugs:
-            classes |= 1 << hhs.drugs[kind, code]
-    return np.array(words, np.uint64), classes
-
-
 def _cost(member: Member, category: str, date: str, event: dict[str, Any], sign: int) -> None:
     year, month = int(date[:4]), int(date[5:7])
     cents = event["paid_cents"] if event["allowed_cents"] is None else event["allowed_cents"]
     member.costs.append((category, (year - 1970) * 12 + month - 1, cents or 0, sign))
-
-
-def _categories(member: Member, year: int) -> set[int]:
-    """CCs of a year of service by the tables of CMS-HCC, edited for the age on 1 February after it."""
-    age = year + 1 - member.birth.year - ((member.birth.month, member.birth.day) > (2, 1))
-    codes = sorted(code for (at, code), times in member.diagnoses.items() if at == year and times > 0)
-    lines = trace(load_model(clinical.MODEL, clinical.PAYMENT_YEAR), codes, max(age, 0), member.sex == "female")
-    return {line.cc for line in lines if line.cc is not None}
-
-
-def _recent_categories(member: Member, as_of_us: int) -> np.ndarray:
-    """The words of the CCs of the year and the year before."""
-    year = (EPOCH + dt.timedelta(days=as_of_us // DAY_US)).year
-    kept = {cc for at in (year, year - 1) for cc in _categories(member, at)}
-    return load_model(clinical.MODEL, clinical.PAYMENT_YEAR).words(sorted(kept))
 
 
 def feature_row(member: Member, as_of_us: int) -> dict[str, float]:
@@ -532,11 +474,11 @@ def score(member: Member, command_ms: int, scorer: HealthScorer) -> Score:
         forecast=np.array([_forecast(member, scorer)]),
         vital_value=value,
         vital_time=time,
-        ccs=_recent_categories(member, as_of)[None, :],
+        ccs=recent_categories(member, as_of)[None, :],
         commercial=np.array([member.line in commercial.LINES]),
         metal=np.array([METALS.index(member.metal)]),
-        hhs_ccs=_commercial(member, as_of)[0][None, :],
-        rxcs=np.array([_commercial(member, as_of)[1]]),
+        hhs_ccs=commercial_categories(member, as_of)[0][None, :],
+        rxcs=np.array([commercial_categories(member, as_of)[1]]),
         hazard=scorer.models.physiology.log_hazard(_measures(member, row, as_of)[None, :]),
         observed_days=np.array([as_of // DAY_US - (member.since - EPOCH).days]),
         as_of_us=np.array([as_of]),

@@ -1,5 +1,6 @@
 """Exact money: whole cents, and their division among many so that nothing is left over and nobody is favoured."""
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -74,7 +75,7 @@ def rounded(exact: Sequence[Decimal]) -> list[int]:
     total = sum(exact, Decimal(0))
     if total != total.to_integral_value():
         raise FinanceError("amounts", f"the parts sum to {total} cents, which is not whole")
-    floors = [int(part // 1) if part >= 0 or part == part.to_integral_value() else int(part // 1) - 1 for part in exact]
+    floors = [math.floor(part) for part in exact]
     left = int(total) - sum(floors)
     order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i))
     for i in order[:left]:

@@ -20,22 +20,28 @@ from engine.scoring.clinical import LOG_MOST, OLDEST, SHRINKAGE
 from engine.scoring.hcc.hhs import kernels
 from engine.scoring.hcc.hhs.compiled import WORDS, Rules, compiled_hhs
 from engine.scoring.hcc.hhs.edge import INPATIENT, OUTPATIENT, STILL_A_PATIENT
-from engine.scoring.hcc.hhs.model import BENEFIT_YEARS, LAST_DURATION, load_hhs, model_of, variable_of
+from engine.scoring.hcc.hhs.model import ADULT, BENEFIT_YEARS, LAST_DURATION, load_hhs, model_of, variable_of
 from engine.scoring.hcc.score import encode_codes
 
 LINES = ("individual", "small_group")
 """Lines of business whose clinical component this is."""
 BENEFIT_YEAR = BENEFIT_YEARS[-1]
-VERSION = f"hhs-{load_hhs(BENEFIT_YEAR).version.lower()}.{BENEFIT_YEAR}"
 SILVER = METALS.index("silver")
 """The level of who has none."""
 _MID_YEAR = f"{BENEFIT_YEAR}-07-01"
 
 
+@cache
+def version() -> str:
+    """What a score was made with, such as hhs-v08.2025."""
+    return f"hhs-{load_hhs(BENEFIT_YEAR).version.lower()}.{BENEFIT_YEAR}"
+
+
 class Tables(NamedTuple):
-    """What `risk` looks up: scores in thousandths [metal, sex, age] without any illness, and the rules."""
+    """What `risk` looks up: scores in thousandths [metal, sex, age] without any illness, the model by age, rules."""
 
     healthy: NDArray[np.int64]
+    model: NDArray[np.int8]
     rules: Rules
 
 
@@ -84,20 +90,17 @@ def risk(
     The payment HCCs are then in `room.hccs`. NaN is the log cost of who has neither an HCC nor a drug class.
     """
     own = min(max(age, 0), OLDEST)
-    model = 0 if own >= 21 else 1 if own >= 2 else 2
-    room.ccs[0], room.rxcs[0], room.age[0], room.female[0], room.metal[0] = ccs, rxcs, own, female, metal
-    room.model[0] = model
-    if model > 0:
-        room.rxcs[0] = 0  # drugs count for adults
+    model = tables.model[own]
+    room.ccs[0], room.age[0], room.female[0], room.metal[0], room.model[0] = ccs, own, female, metal, model
+    room.rxcs[0] = rxcs if model == ADULT else 0
     kernels.stand(room.rxcs, tables.rules.rxc_drops, room.standing)
-    person = (room.model, room.age, room.female, room.duration)
     kernels.variables_of(
         room.ccs,
         room.standing,
-        person[0],
-        person[1],
-        person[2],
-        person[3],
+        room.model,
+        room.age,
+        room.female,
+        room.duration,
         tables.rules,
         room.hccs,
         room.ends,
@@ -127,7 +130,7 @@ def tables() -> Tables:
         kernels.variables_of(ccs, none, model, ages, female, duration, rules, hccs, ends, variables)
         kernels.total(ends, variables, np.zeros(n, np.int8), rules.coefficients, raw)
         healthy[:, sex] = raw.T
-    return Tables(healthy, rules)
+    return Tables(healthy, model, rules)
 
 
 def add_categories(

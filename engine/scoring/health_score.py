@@ -54,7 +54,7 @@ class Models:
     def version(self) -> str:
         """Versions of all: what a score was made with."""
         fitted = ModelSet(self.base.version, self.physiology.version, self.behavior.version, self.ensemble.version)
-        return f"{fitted}+{clinical.VERSION}+{commercial.VERSION}"
+        return f"{fitted}+{clinical.VERSION}+{commercial.version()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,12 +318,11 @@ def settle(
         year = months[slot] // 12 + 1970
         ahead = year - np.int64(cc_year[slot])
         if months[slot] != NO_DAY and ahead > 0:
-            for k in range(2):
-                back = 1 - k
-                kept = back == 1 and ahead == 1
-                ccs[slot, back] = ccs[slot, 0] if kept else ccs[slot, 0] * np.uint64(0)
-                hhs_ccs[slot, back] = hhs_ccs[slot, 0] if kept else hhs_ccs[slot, 0] * np.uint64(0)
-                rxcs[slot, back] = rxcs[slot, 0] if kept else 0
+            if ahead == 1:
+                ccs[slot, 1], hhs_ccs[slot, 1], rxcs[slot, 1] = ccs[slot, 0], hhs_ccs[slot, 0], rxcs[slot, 0]
+            else:
+                ccs[slot, 1, :], hhs_ccs[slot, 1, :], rxcs[slot, 1] = 0, 0, 0
+            ccs[slot, 0, :], hhs_ccs[slot, 0, :], rxcs[slot, 0] = 0, 0, 0
             cc_year[slot] = year
 
 

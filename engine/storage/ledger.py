@@ -151,11 +151,13 @@ class LedgerStore:
             cursor.execute("DELETE FROM ledger_balances WHERE period = %s", (period,))
 
     def verify(self) -> list[str]:
-        """The closed months whose digest is not that of their journals and of the month before, the earliest first."""
+        """The closed months whose digest is not that of their balances, of how many journals they have by now, and of
+        the month before, the earliest first."""
         wrong, previous = [], b""
         with self._transaction() as cursor:
             rows = cursor.execute(
-                "SELECT period, digest, journals FROM ledger_periods WHERE state = 'closed' ORDER BY period"
+                "SELECT p.period, p.digest, (SELECT count(*) FROM ledger_journals j WHERE j.period = p.period) "
+                "FROM ledger_periods p WHERE p.state = 'closed' ORDER BY p.period"
             ).fetchall()
             for period, digest, journals in rows:
                 if close_digest(previous, period, _balances(cursor, period, base=""), journals) != bytes(digest):

@@ -12,6 +12,7 @@ import numpy as np
 from engine.domain.batch import PartitionCommit, Rows, TopicCount
 from engine.domain.events import KIND_OF_TOPIC, READING
 from engine.domain.pending import Held
+from engine.scoring.diagnosed import renew_categories
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_features import renew_forecasts
 from engine.scoring.member_state import PartitionState
@@ -116,8 +117,10 @@ class Processor:
         return commits
 
     def renew_all(self, state: PartitionState) -> None:
-        """Base predictions of all members anew, as of the time of their last: for a state of another model version."""
+        """Categories and base predictions of all members anew, these as of the time of their last: for a state of
+        another model version."""
         slots = np.arange(len(state))
+        renew_categories(state, slots)
         state["forecast_day"][slots] = NO_DAY
         renew_forecasts(state, slots, self.scorer(state).models.behavior)
         renew_base(self.scorer(state), state, slots, state["base_as_of"][slots])

@@ -104,6 +104,9 @@ def test_a_mistake_is_taken_back_once_and_by_its_mirror_image(store: LedgerStore
     )
     with pytest.raises(FinanceError, match="journal w is not the mirror image"):
         store.post([wrong])
+    part = reward("p2", 1).lines + reward("p2", 2_499).lines
+    with pytest.raises(FinanceError, match="journal w is not the mirror image"):
+        store.post([Journal("w", NOVEMBER, dt.date(2026, 11, 20), "c", "ann", part, reverses=other.key)])
     with pytest.raises(FinanceError, match="reverses nowhere, which is not there"):
         store.post([Journal("w", NOVEMBER, dt.date(2026, 11, 20), "c", "ann", one.lines, reverses="nowhere")])
 
@@ -149,6 +152,23 @@ def test_who_changes_a_closed_month_in_spite_of_the_rules_is_found_out(store: Le
         connection.execute("ALTER TABLE ledger_lines DISABLE TRIGGER USER")
         connection.execute("UPDATE ledger_lines SET cents = cents * 2 WHERE journal_id = 1")
     assert store.verify() == [NOVEMBER, "2026-12"]
+
+
+def test_a_journal_that_was_taken_out_with_its_reversal_is_missed(store: LedgerStore, database: str) -> None:
+    """The balances are then the same; how many journals there were is not."""
+    one = reward("p1")
+    store.post([premium(NOVEMBER, 1_000_000), one])
+    store.post([one.reversed("2026-11/back", NOVEMBER, dt.date(2026, 11, 9), "mistake", "ann")])
+    store.close(NOVEMBER, "ann", "ben")
+    assert store.verify() == []
+    with psycopg.connect(database, autocommit=True) as connection:
+        gone = "DELETE FROM {} WHERE journal_id IN (SELECT journal_id FROM ledger_journals WHERE key <> %s)"
+        for table in ("ledger_lines", "ledger_journals"):
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
+        connection.execute("ALTER TABLE ledger_journals DROP CONSTRAINT ledger_journals_reverses_fkey")
+        for table in ("ledger_lines", "ledger_journals"):
+            connection.execute(gone.format(table).encode(), (premium(NOVEMBER, 1).key,))
+    assert store.verify() == [NOVEMBER]
 
 
 def test_a_close_waits_for_who_is_posting_and_none_comes_after(store: LedgerStore, database: str) -> None:

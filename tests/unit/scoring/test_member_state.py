@@ -239,7 +239,8 @@ def test_a_packed_sum_and_count_are_signed(added: list[tuple[int, int]]) -> None
 def test_readings_taken_back_leave_the_sums_of_the_others(kept: list[tuple], gone: list[tuple], data) -> None:
     """The days stay those up to the latest reading, be it taken back; and where that was the latest, none is known."""
     plain, state = fresh(), fresh()
-    last = [(member, metric, 70 * 24, 1.0) for member in range(3) for metric in (STEPS, HEART)]
+    end = 71 * 24  # later than any of the others
+    last = [(member, metric, end, 1.0) for member in range(3) for metric in (STEPS, HEART)]
     apply(plain, kept + last)
     steps = data.draw(st.permutations([*((r, 1) for r in kept), *((r, 1) for r in gone)]))
     backs = [(r, -1) for r in gone]
@@ -252,7 +253,7 @@ def test_readings_taken_back_leave_the_sums_of_the_others(kept: list[tuple], gon
     for metric in range(len(METRICS)):
         np.testing.assert_array_equal(plain.daily(slots, metric), state.daily(slots, metric))
     assert (state.latest_readings(slots)[0][:, [STEPS, HEART]] > 0).all()
-    time = np.array([BASE_DAY * US_DAY + 70 * 24 * 3_600_000_000])
+    time = np.array([BASE_DAY * US_DAY + end * 3_600_000_000])
     state.add_readings(np.array([0]), np.array([STEPS]), time, np.array([1.0]), signs=np.array([-1], np.int8))
     assert state.latest_readings(slots)[0][0, STEPS] == 0 and np.isnan(state.latest_readings(slots)[1][0, STEPS])
 

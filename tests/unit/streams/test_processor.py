@@ -23,6 +23,7 @@ from engine.domain.events import (
 )
 from engine.domain.population import Population
 from engine.interop.synthetic import month
+from engine.scoring import facts
 from engine.scoring.health_score import HealthScorer
 from engine.scoring.member_state import PartitionState
 from engine.streams.judge import judge
@@ -346,6 +347,17 @@ def test_a_scoring_command_scores_everybody_as_of_its_time(scorer: HealthScorer)
     (commit,) = shard.feed([batch(SCORING_COMMAND.topic, place, 0, [json.dumps(command).encode()])])
     scores = commit.rows["scores"].columns
     assert (scores["member_id"].tolist(), scores["as_of"].tolist()) == (["m"], [(NOW_MS - 500) * 1000])
+
+
+def test_a_state_of_other_tables_reads_its_categories_anew(scorer: HealthScorer) -> None:
+    shard = Shard(scorer)
+    feed_one(shard, enrolment("m"))
+    state, slot = shard.processor.states[partition_of("m")], np.zeros(1, np.int64)
+    year = int(state["watermark"][0].view("M8[us]").astype("M8[Y]").astype(int)) + 1970
+    key = facts.key(facts.DIAGNOSIS, facts.code_number("I509"), year)
+    state.note(slot, np.array([key]), np.ones(1, np.int8))
+    shard.processor.renew_all(state)
+    assert state["ccs"][0].any()
 
 
 @pytest.mark.parametrize("kind", [READING, ENROLLMENT], ids=lambda kind: kind.topic)
